@@ -1,0 +1,123 @@
+"""Linux kernel modules: read, index, look up, load and pack them.
+
+The names below are loaded when they are first used, so that ``import kmodkit`` costs next to nothing.
+
+>>> import kmodkit
+>>> catalog = kmodkit.Catalog((
+...     kmodkit.Module("ice", "ice.ko", ("gnss",), aliases=("pci:v00008086d00001591sv*sd*bc*sc*i*",)),
+...     kmodkit.Module("gnss", "gnss.ko"),
+... ))
+>>> [module.name for module in catalog.lookup("pci:v00008086d00001591sv00001043sd000085F0bc02sc00i00")]
+['ice']
+>>> [module.name for module in catalog.closure(["ice"])]
+['gnss', 'ice']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "kmodkit.core.alias": ("Pattern",),
+    "kmodkit.core.catalog": ("Catalog", "Module"),
+    "kmodkit.core.modinfo": ("ModuleInfo", "Parameter", "SoftDeps", "parse_builtin_modinfo", "parse_modinfo"),
+    "kmodkit.core.radix": ("RadixTree",),
+    "kmodkit.core.signature": ("Signature",),
+    "kmodkit.errors": (
+        "CompressionError",
+        "CycleError",
+        "DependencyError",
+        "ElfError",
+        "FileError",
+        "FormatError",
+        "KmodError",
+        "MetadataError",
+        "ModinfoError",
+        "ModuleNotFoundError",
+        "PatternError",
+        "ScanError",
+        "SignatureError",
+        "TreeError",
+        "UnknownDependencyError",
+    ),
+    "kmodkit.kernel.files": ("ModuleTree", "find_tree", "read_module", "read_module_signature"),
+    "kmodkit.scanner": ("ScanResult", "load_metadata", "save_metadata", "scan"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+if TYPE_CHECKING:
+    from kmodkit.core.alias import Pattern
+    from kmodkit.core.catalog import Catalog, Module
+    from kmodkit.core.modinfo import ModuleInfo, Parameter, SoftDeps, parse_builtin_modinfo, parse_modinfo
+    from kmodkit.core.radix import RadixTree
+    from kmodkit.core.signature import Signature
+    from kmodkit.errors import (
+        CompressionError,
+        CycleError,
+        DependencyError,
+        ElfError,
+        FileError,
+        FormatError,
+        KmodError,
+        MetadataError,
+        ModinfoError,
+        ModuleNotFoundError,
+        PatternError,
+        ScanError,
+        SignatureError,
+        TreeError,
+        UnknownDependencyError,
+    )
+    from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_module_signature
+    from kmodkit.scanner import ScanResult, load_metadata, save_metadata, scan
+
+__all__ = [
+    "Catalog",
+    "CompressionError",
+    "CycleError",
+    "DependencyError",
+    "ElfError",
+    "FileError",
+    "FormatError",
+    "KmodError",
+    "MetadataError",
+    "ModinfoError",
+    "Module",
+    "ModuleInfo",
+    "ModuleNotFoundError",
+    "ModuleTree",
+    "Parameter",
+    "Pattern",
+    "PatternError",
+    "RadixTree",
+    "ScanError",
+    "ScanResult",
+    "Signature",
+    "SignatureError",
+    "SoftDeps",
+    "TreeError",
+    "UnknownDependencyError",
+    "find_tree",
+    "load_metadata",
+    "parse_builtin_modinfo",
+    "parse_modinfo",
+    "read_module",
+    "read_module_signature",
+    "save_metadata",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

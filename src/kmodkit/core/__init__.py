@@ -1,0 +1,1 @@
+"""The pure heart: bytes and strings in, values out. No files, sockets, processes, clocks or threads."""

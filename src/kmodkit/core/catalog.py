@@ -1,0 +1,253 @@
+"""The one model of a kernel's modules: `Module`, and the `Catalog` of all of them.
+
+Every reader makes a catalog (a scanned tree, meta.pb, depmod's files) and every output is made from one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kmodkit.core.graph import find_cycles, hard_order, load_order
+from kmodkit.core.modinfo import SoftDeps
+from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes
+from kmodkit.core.radix import RadixTree
+from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from kmodkit.core.modinfo import ModuleInfo
+
+DEFAULT_SEARCH = ("updates", "built-in")
+"""depmod's order of directories where no depmod.d(5) says otherwise."""
+
+
+NO_SOFTDEPS = SoftDeps()
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module as the catalog has it.
+
+    ``name`` and ``depends`` have the kernel's ``_``; ``path`` is relative to the module root, None for a module
+    built into the kernel. ``aliases``, ``softdeps``, ``weakdeps`` and ``firmware`` are as the module writes them,
+    in its order, each once.
+    """
+
+    name: str
+    path: str | None = None
+    depends: tuple[str, ...] = ()
+    softdeps: SoftDeps = NO_SOFTDEPS
+    weakdeps: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+
+    @classmethod
+    def from_info(cls, info: ModuleInfo) -> Module:
+        """Return what a catalog keeps of a module's information."""
+        return cls(
+            info.name,
+            info.path,
+            info.depends,
+            info.softdeps,
+            info.weakdeps,
+            tuple(dict.fromkeys(info.aliases)),
+            tuple(dict.fromkeys(info.firmware)),
+        )
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the module is part of the kernel image."""
+        return self.path is None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All modules of one kernel, each name once, in their defined order.
+
+    The order is that of the answers: loadable modules first, as ``modules.order`` has them and then by name,
+    behind them what is built in. Raises ArgumentError for two modules of one name.
+
+    >>> catalog = Catalog((
+    ...     Module("e1000e", "e1000e.ko", ("ptp",), aliases=("pci:v00008086d0000105E*",)),
+    ...     Module("ptp", "ptp.ko", ("pps_core",)),
+    ...     Module("pps_core"),
+    ... ))
+    >>> [module.name for module in catalog.lookup("pci:v00008086d0000105Esv0sd0bc02sc00i00")]
+    ['e1000e']
+    >>> [module.name for module in catalog.closure(["e1000e"])]
+    ['ptp', 'e1000e']
+    """
+
+    modules: tuple[Module, ...]
+    _positions: dict[str, int] = field(init=False, repr=False, compare=False)
+    _indexes: dict[bool, RadixTree] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        positions: dict[str, int] = {}
+        for position, module in enumerate(self.modules):
+            if positions.setdefault(module.name, position) != position:
+                raise ArgumentError(f"two modules are called {module.name!r}")
+        object.__setattr__(self, "_positions", positions)
+        object.__setattr__(self, "_indexes", {})
+
+    @classmethod
+    def from_modinfo(
+        cls, infos: Iterable[ModuleInfo], *, order: Sequence[str] = (), search: Sequence[str] = DEFAULT_SEARCH
+    ) -> Catalog:
+        """Return the catalog of ``infos``.
+
+        ``order`` lists paths as ``modules.order`` does. Of two files with one module name, the one whose
+        directory comes first in ``search`` is taken (depmod.d(5); ``built-in`` is what comes with the kernel),
+        then the one whose path sorts first. A module that is built in needs no file, so it wins over all.
+        """
+        rank = {_stem(path): position for position, path in enumerate(order)}
+        chosen: dict[str, ModuleInfo] = {}
+        for info in infos:
+            name = info.name
+            rival = chosen.get(name)
+            if rival is None or _preference(info, search) < _preference(rival, search):
+                chosen[name] = info
+        loadable = [info for info in chosen.values() if info.path is not None]
+        loadable.sort(key=lambda info: (rank.get(_stem(info.path or ""), len(rank)), info.name))
+        builtin = [info for info in chosen.values() if info.path is None]
+        return cls(tuple(map(Module.from_info, loadable + builtin)))
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.modules)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and normalize_name(name) in self._positions
+
+    def __getitem__(self, name: str) -> Module:
+        """Return the module called ``name``, with ``-`` or ``_``; raises ModuleNotFoundError."""
+        position = self._positions.get(normalize_name(name))
+        if position is None:
+            raise ModuleNotFoundError(name)
+        return self.modules[position]
+
+    def get(self, name: str) -> Module | None:
+        """Return the module called ``name``, with ``-`` or ``_``, or None."""
+        position = self._positions.get(normalize_name(name))
+        return None if position is None else self.modules[position]
+
+    def lookup(self, modalias: str | bytes, *, builtin: bool = False) -> tuple[Module, ...]:
+        """Return the modules that have an alias matching ``modalias``, in the catalog's order.
+
+        ``-`` and ``_`` count as equal. What is built in is left out unless ``builtin``: nothing has to be
+        loaded for it. Raises PatternError where a module made by hand has an alias with a NUL.
+        """
+        text = normalize_alias(to_bytes(modalias))
+        found = self._index(builtin=False).lookup(text)
+        if builtin:
+            found |= self._index(builtin=True).lookup(text)
+        return tuple([self.modules[position] for position in sorted(found)])
+
+    def resolve(self, name: str) -> tuple[Module, ...]:
+        """Return what modprobe would take ``name`` for: a module of that name, else those with that alias."""
+        module = self.get(name)
+        return self.lookup(name, builtin=True) if module is None else (module,)
+
+    def closure(
+        self, names: Iterable[str], *, soft: bool = True, weak: bool = False, builtin: bool = False
+    ) -> tuple[Module, ...]:
+        """Return the modules called ``names`` and all that they need, in an order to load them in.
+
+        Soft dependencies are followed where they exist, unless ``soft`` is False; weak ones, which are never
+        loaded but belong into an image, come last where ``weak``. What is built in is left out unless
+        ``builtin``. Raises ModuleNotFoundError, UnknownDependencyError and CycleError.
+        """
+        wanted = [self[name].name for name in names]
+        order = load_order(
+            wanted,
+            self._needs,
+            lambda name: self._targets(self[name].softdeps.pre) if soft else (),
+            lambda name: [
+                *(self._targets(self[name].softdeps.post) if soft else ()),
+                *(self._targets(self[name].weakdeps) if weak else ()),
+            ],
+        )
+        modules = [self[name] for name in order]
+        return tuple([module for module in modules if builtin or not module.builtin])
+
+    def dependencies(self, name: str) -> tuple[Module, ...]:
+        """Return all that the module called ``name`` needs, in load order, itself left out.
+
+        Raises ModuleNotFoundError, UnknownDependencyError and CycleError.
+        """
+        module = self[name]
+        return tuple(self[need] for need in hard_order(self._needs(module.name), self._needs))
+
+    @property
+    def unknown_dependencies(self) -> Mapping[str, tuple[str, ...]]:
+        """For each module that names a dependency the catalog does not have, the names of those."""
+        missing = ((m.name, tuple(need for need in m.depends if need not in self._positions)) for m in self)
+        return {name: needs for name, needs in missing if needs}
+
+    def cycles(self) -> list[tuple[str, ...]]:
+        """Return the cycles among hard dependencies, each with its first name again at the end."""
+        return find_cycles({module.name: module.depends for module in self})
+
+    def pattern_tree(self, *, builtin: bool = False) -> RadixTree:
+        """Return a new tree of the alias patterns as written, with positions in `modules` as values."""
+        tree = RadixTree()
+        for position, module in enumerate(self.modules):
+            if module.builtin == builtin:
+                for alias in module.aliases:
+                    tree.add(alias, position)
+        return tree
+
+    def _index(self, *, builtin: bool) -> RadixTree:
+        """Return the tree of normalised patterns of what is loadable, or of what is built in."""
+        tree = self._indexes.get(builtin)
+        if tree is None:
+            tree = RadixTree()
+            for position, module in enumerate(self.modules):
+                if module.builtin == builtin:
+                    for alias in module.aliases:
+                        tree.add(normalize_alias(to_bytes(alias)), position)
+            self._indexes[builtin] = tree
+        return tree
+
+    def _needs(self, name: str) -> tuple[str, ...]:
+        module = self[name]
+        for need in module.depends:
+            if need not in self._positions:
+                raise UnknownDependencyError(module.name, need)
+        return module.depends
+
+    def _targets(self, names: Iterable[str]) -> list[str]:
+        """Return the modules that soft or weak dependencies mean; unknown ones mean none.
+
+        A soft dependency on a module that cannot be loaded is passed over, as its failure to load would be.
+        """
+        found = dict.fromkeys(module.name for name in names for module in self.resolve(name))
+        return [name for name in found if self._loadable(name)]
+
+    def _loadable(self, name: str) -> bool:
+        try:
+            hard_order([name], self._needs)
+        except DependencyError:
+            return False
+        return True
+
+
+def _stem(path: str) -> str:
+    """Return ``path`` up to its ``.ko``: ``modules.order`` has no compression suffixes, and once had ``.o``."""
+    directory, _, base = path.rpartition("/")
+    return f"{directory}/{name_from_path(base.removesuffix('.o'))}"
+
+
+def _preference(info: ModuleInfo, search: Sequence[str]) -> tuple[int, str]:
+    """Return a key that is lowest for the file to take of several with one name."""
+    if info.path is None:
+        return -1, ""
+    for position, directory in enumerate(search):
+        if info.path.startswith(directory.rstrip("/") + "/"):
+            return position, info.path
+    position = search.index("built-in") if "built-in" in search else len(search)
+    return position, info.path

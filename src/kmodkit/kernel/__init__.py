@@ -1,0 +1,1 @@
+"""The only place that touches the running system: files, system calls, sockets."""

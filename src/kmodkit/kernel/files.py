@@ -1,0 +1,368 @@
+"""Files: module trees, module files plain or compressed, and writing that never leaves half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from kmodkit.core.elf import Elf
+from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf
+from kmodkit.core.names import module_file_suffix
+from kmodkit.core.signature import Signature, read_signature
+from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kmodkit.core.elf import Read
+
+DEFAULT_MAX_SIZE: Final = 512 << 20
+"""How many bytes a module may have unpacked. Debug information makes the largest 400 MiB."""
+
+_MODULE_DIRS: Final = ("lib/modules", "usr/lib/modules")
+_TREE_MARKS: Final = ("kernel", "modules.order", "modules.builtin", "modules.dep")
+# An xz stream may ask for 4 GiB of dictionary; the kernel's own decoder and `xz -9` stay at 64 MiB.
+_XZ_MEMORY: Final = 192 << 20
+_CHUNK: Final = 1 << 20
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's decompressor with the interface of the others."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, /, max_length: int = 0) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+
+
+# --- module files -------------------------------------------------------------------------------------------
+
+
+def compression(head: bytes) -> str | None:
+    """Return ``gz``, ``xz`` or ``zst`` as the first bytes of a file say, None where it is not compressed."""
+    if head.startswith(b"\x1f\x8b"):
+        return "gz"
+    if head.startswith(b"\xfd7zXZ\0"):
+        return "xz"
+    return "zst" if head.startswith(b"\x28\xb5\x2f\xfd") else None
+
+
+def decompress(data: bytes, *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:
+    """Return ``data`` unpacked where it is gzip, xz or zstd, else as it is.
+
+    Raises CompressionError where it is corrupt or cut short, or has more than ``max_size`` bytes unpacked.
+    """
+    kind = compression(data)
+    if kind is None:
+        if len(data) > max_size:
+            raise CompressionError(f"{len(data)} bytes are over the limit of {max_size}")
+        return data
+    parts: list[bytes] = []
+    room = max_size + 1
+    rest = data
+    while rest and compression(rest) == kind:
+        try:
+            unpacked, rest, whole = _one_stream(kind, rest, room)
+        except CompressionError:
+            raise
+        except Exception as error:  # each codec has an error class of its own, and importing all costs
+            raise CompressionError(f"corrupt {kind} data: {error}", offset=len(data) - len(rest)) from error
+        parts.append(unpacked)
+        room -= len(unpacked)
+        if room <= 0:
+            raise CompressionError(f"unpacks to more than the limit of {max_size} bytes")
+        if not whole:
+            raise CompressionError(f"{kind} data is cut short", offset=len(data))
+        if kind == "xz":
+            rest = rest.lstrip(b"\0")  # stream padding
+    if rest:
+        raise CompressionError(f"junk behind the {kind} data", offset=len(data) - len(rest))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _one_stream(kind: str, data: bytes, room: int) -> tuple[bytes, bytes, bool]:
+    """Unpack one stream, at most ``room`` bytes; return them, what follows, and whether the stream ended."""
+    decoder = _decompressor(kind)
+    parts = [decoder.decompress(data, max_length=room)]
+    room -= len(parts[0])
+    while not decoder.eof and room > 0:
+        part = decoder.decompress(b"", max_length=room)
+        if not part:
+            break
+        parts.append(part)
+        room -= len(part)
+    return b"".join(parts), decoder.unused_data, decoder.eof
+
+
+def _decompressor(kind: str) -> _Decompressor:
+    # Each is imported by the first file that needs it: lzma and zstd cost milliseconds of a command's start.
+    if kind == "gz":
+        return _Gzip()
+    if kind == "xz":
+        import lzma
+
+        return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+    import sys
+
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd.ZstdDecompressor()
+
+
+def read_file(path: str | os.PathLike[str], *, max_size: int) -> bytes:
+    """Return the contents of a regular file; raises FileError, also where it has more than ``max_size`` bytes."""
+    with _opened(path) as fd:
+        return _read_whole(fd, os.fspath(path), max_size)
+
+
+def read_module_bytes(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:
+    """Return a module file's contents, unpacked where it is compressed.
+
+    Raises FileError and CompressionError.
+    """
+    with _named(path):
+        return decompress(read_file(path, max_size=max_size), max_size=max_size)
+
+
+def read_module(
+    path: str | os.PathLike[str], *, name: str | None = None, max_size: int = DEFAULT_MAX_SIZE
+) -> ModuleInfo:
+    """Return the information of the module file ``path``, plain or compressed.
+
+    ``name`` is the path that the result carries, by default ``path`` itself. Of a plain file only the pieces
+    that matter are read. Raises FileError, CompressionError, ElfError and ModinfoError, each naming the file.
+    """
+    with _named(path), _opened(path) as fd:
+        size = os.fstat(fd).st_size
+        info_path = os.fspath(path) if name is None else name
+        if compression(os.pread(fd, 8, 0)) is None:
+            return modinfo_from_elf(Elf.parse(_reader(fd), size), info_path)
+        data = decompress(_read_whole(fd, os.fspath(path), max_size), max_size=max_size)
+        return modinfo_from_elf(Elf.from_bytes(data), info_path)
+
+
+def read_module_signature(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE) -> Signature | None:
+    """Return the signature appended to a module file, None where there is none; it is not verified.
+
+    Raises FileError, CompressionError and SignatureError, each naming the file.
+    """
+    with _named(path):
+        data = read_module_bytes(path, max_size=max_size)
+        return read_signature(lambda offset, size: data[offset : offset + size], len(data))
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the file's name into the errors of the pure core, which does not know it."""
+    try:
+        yield
+    except FormatError as error:
+        error.source = error.source or os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[int]:
+    """Open a regular file for reading."""
+    name = os.fspath(path)
+    try:
+        # O_NONBLOCK: a fifo called x.ko must not stop us.
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise FileError.wrap(error, name) from error
+    except ValueError as error:
+        raise FileError(None, str(error), name) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileError(None, "not a regular file", name)
+        yield fd
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError.wrap(error, name) from error
+    finally:
+        os.close(fd)
+
+
+def _reader(fd: int) -> Read:
+    def read(offset: int, size: int) -> bytes:
+        return os.pread(fd, size, offset)
+
+    return read
+
+
+def _read_whole(fd: int, name: str, max_size: int) -> bytes:
+    if os.fstat(fd).st_size > max_size:
+        raise FileError(None, f"more than the limit of {max_size} bytes", name)
+    parts: list[bytes] = []
+    room = max_size + 1
+    offset = 0
+    # Not one read of st_size: /proc and /sys say 0 or 4096, and a file may grow.
+    while room > 0 and (part := os.pread(fd, min(room, _CHUNK), offset)):
+        parts.append(part)
+        offset += len(part)
+        room -= len(part)
+    if room <= 0:
+        raise FileError(None, f"more than the limit of {max_size} bytes", name)
+    return b"".join(parts)
+
+
+# --- trees --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleTree:
+    """A directory of modules: ``/lib/modules/RELEASE``, or any other root of ``.ko`` files."""
+
+    root: str
+
+    def module_paths(self) -> tuple[str, ...]:
+        """Return the module files below the root, relative to it, sorted.
+
+        As depmod does, links are followed and ``build`` and ``source`` at the top left out; a directory
+        that links lead to twice is read once. Raises FileError where a directory cannot be read.
+        """
+        found: list[str] = []
+        seen: set[tuple[int, int]] = set()
+        pending = [""]
+        while pending:
+            prefix = pending.pop()
+            for entry in self._entries(prefix, seen):
+                path = prefix + entry.name
+                if module_file_suffix(entry.name) and entry.is_file():
+                    found.append(path)
+                elif entry.is_dir() and path not in ("build", "source"):
+                    pending.append(path + "/")
+        return tuple(sorted(found))
+
+    def read_text(self, name: str, *, max_size: int = 64 << 20) -> bytes | None:
+        """Return the contents of a file of the tree such as ``modules.order``, None where there is none."""
+        path = Path(self.root, name)
+        return read_file(path, max_size=max_size) if path.exists() else None
+
+    def _entries(self, prefix: str, seen: set[tuple[int, int]]) -> list[os.DirEntry[str]]:
+        directory = f"{self.root}/{prefix}"
+        try:
+            status = os.stat(directory)  # noqa: PTH116 - a Path for each directory costs more than the walk
+            if (status.st_dev, status.st_ino) in seen:
+                return []
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(directory) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise FileError.wrap(error, directory) from error
+
+
+def find_tree(path: str | os.PathLike[str] | None = None) -> ModuleTree:
+    """Return the module tree that ``path`` means.
+
+    That is the one of the running kernel where it is None; else ``path`` itself, or the only tree below its
+    ``lib/modules`` or ``usr/lib/modules`` (an unpacked kernel package or a root file system), or the only one
+    in it where it is such a directory. Raises TreeError where there is none, or more than one.
+    """
+    if path is None:
+        return _running_tree()
+    root = Path(path)
+    if not root.is_dir():
+        raise TreeError(str(root), "not a directory" if root.exists() else "no such directory")
+    if _is_tree(root):
+        return ModuleTree(str(root))
+    holders = [root / sub for sub in _MODULE_DIRS if (root / sub).is_dir()] or [root]
+    # A usr-merged root has the same directory under both names.
+    trees = {tree.resolve(): tree for holder in holders for tree in sorted(holder.iterdir()) if _is_tree(tree)}
+    if len(trees) > 1:
+        names = ", ".join(sorted(tree.name for tree in trees.values()))
+        raise TreeError(str(root), f"holds more than one module tree, name one of them: {names}")
+    if trees:
+        return ModuleTree(str(next(iter(trees.values()))))
+    return ModuleTree(str(root))
+
+
+def _running_tree() -> ModuleTree:
+    release = os.uname().release
+    for base in _MODULE_DIRS:
+        path = Path("/", base, release)
+        if path.is_dir():
+            return ModuleTree(str(path))
+    raise TreeError(
+        f"/lib/modules/{release}",
+        "the running kernel has no module tree here; name one, such as /lib/modules/RELEASE of another kernel, "
+        "an unpacked kernel package or any directory of .ko files",
+    )
+
+
+def _is_tree(path: Path) -> bool:
+    return path.is_dir() and any((path / mark).exists() for mark in _TREE_MARKS)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def replace_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path`` so that it holds the old contents or all of the new, whatever happens.
+
+    The file is written beside its place, forced to disk, given ``mode`` less the umask and renamed; then the
+    directory is forced to disk. A link is followed, so that its target is what changes. Raises FileError.
+    """
+    target = Path(path).resolve()
+    temporary = None
+    try:
+        fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(fd, mode & ~_umask())
+            os.fsync(fd)
+        Path(temporary).replace(target)
+        temporary = None
+        _sync_directory(target.parent)
+    except OSError as error:
+        raise FileError.wrap(error, os.fspath(path)) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+
+
+def _umask() -> int:
+    # /proc tells it without the moment of another mask that os.umask needs, which other threads would see.
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

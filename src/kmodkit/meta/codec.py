@@ -1,0 +1,311 @@
+"""meta.pb: a `Catalog` to bytes and back. The schema, and what its fields mean, is in ``meta.proto``.
+
+The tree in the file holds the patterns as the modules write them, so that the format's first reader, which
+compares byte by byte, finds what it always found. Its nodes are fewer than the language of patterns: a set
+becomes a branch for each of its ranges, a byte above ASCII a range of that one byte. Patterns that would need
+too many branches, or nest deeper than protobuf readers follow, are kept outside of the tree.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Final
+
+from google.protobuf.message import DecodeError
+
+from kmodkit.core.alias import ANY, STAR, ByteSet, Pattern, Token, join_tokens
+from kmodkit.core.catalog import Catalog, Module
+from kmodkit.core.graph import find_cycles
+from kmodkit.core.modinfo import SoftDeps
+from kmodkit.core.names import normalize_name, to_bytes, to_text
+from kmodkit.core.radix import RadixTree
+from kmodkit.errors import MetadataError
+from kmodkit.meta import meta_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from kmodkit.core.radix import RadixNode
+
+# Protobuf readers follow 100 levels; Meta and the root are two of them.
+MAX_DEPTH: Final = 96
+MAX_BRANCHES: Final = 64
+# No device's modalias is longer than the 2 KiB of a uevent (UEVENT_BUFFER_SIZE, include/linux/kobject.h).
+MAX_PATTERN: Final = 4096
+# The patterns of a tree can be far longer in all than the file. Those of real kernels are shorter.
+_TEXT_PER_BYTE: Final = 64
+_TEXT_FREE: Final = 1 << 20
+
+_Node = meta_pb2.RadixNode
+
+
+def encode(catalog: Catalog) -> bytes:
+    """Return ``catalog`` as the bytes of meta.pb; the same catalog always gives the same bytes.
+
+    Raises MetadataError for a module whose name or path is not UTF-8, which the format cannot hold.
+    """
+    meta = meta_pb2.Meta()
+    forms = {alias: _forms(alias) for module in catalog for alias in module.aliases if not module.builtin}
+    while True:
+        # Only a pattern that nobody writes is too deep, so what was built is thrown away rather than pruned.
+        text_size, deep = _encode_tree(_tree(catalog, forms), meta.module_device_matches)
+        if not deep:
+            break
+        forms.update((alias, ()) for alias, patterns in forms.items() if not deep.isdisjoint(patterns))
+        meta.module_device_matches.Clear()
+    _encode_modules(catalog, forms, meta)
+    data = meta.SerializeToString(deterministic=True)
+    if text_size > _text_limit(len(data)):
+        raise MetadataError("alias patterns that share too much to be read back safely")
+    return data
+
+
+def decode(data: bytes, *, source: str | None = None) -> Catalog:
+    """Return the catalog that the bytes of a meta.pb hold.
+
+    ``source`` names the file in errors. Raises MetadataError where the bytes are no such message, refer to
+    modules that are not there, need each other in a circle, or hold tree nodes that mean nothing.
+    """
+    meta = meta_pb2.Meta()
+    try:
+        meta.ParseFromString(data)
+        return _catalog(meta, _text_limit(len(data)))
+    except MetadataError as error:
+        error.source = source
+        raise
+    except DecodeError as error:
+        raise MetadataError("truncated, corrupt or too deeply nested", source=source) from error
+
+
+def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[Pattern, ...]], meta: meta_pb2.Meta) -> None:
+    positions = {module.name: position for position, module in enumerate(catalog)}
+    circular = {name for cycle in catalog.cycles() for name in cycle}
+    for module in catalog:
+        out = meta.modules.add()
+        try:
+            out.name = module.name
+            out.path = module.path or ""
+        except (UnicodeError, ValueError) as error:
+            raise MetadataError("name or path is not UTF-8", source=ascii(module.path or module.name)) from error
+        # find_cycles shows each edge that closes a circle, so what stays when those are left out has none.
+        plain = [
+            positions[need]
+            for need in module.depends
+            if need in positions and not (module.name in circular and need in circular)
+        ]
+        out.depends.extend(plain)
+        if len(plain) < len(module.depends):
+            out.depends_names.extend(map(to_bytes, module.depends))
+        out.softdep_pre.extend(map(to_bytes, module.softdeps.pre))
+        out.softdep_post.extend(map(to_bytes, module.softdeps.post))
+        out.weakdep.extend(map(to_bytes, module.weakdeps))
+        out.firmware.extend(map(to_bytes, module.firmware))
+        _encode_aliases(module, forms, out)
+
+
+# --- patterns to the tree and back --------------------------------------------------------------------------
+
+
+def _tree(catalog: Catalog, forms: Mapping[str, tuple[Pattern, ...]]) -> RadixTree:
+    tree = RadixTree()
+    for position, module in enumerate(catalog):
+        if not module.builtin:
+            for alias in module.aliases:
+                for form in forms[alias]:
+                    tree.add(form, position)
+    return tree
+
+
+def _text_limit(file_size: int) -> int:
+    return _TEXT_FREE + _TEXT_PER_BYTE * file_size
+
+
+def _forms(alias: str) -> tuple[Pattern, ...]:
+    """Return the patterns, of the tree's kinds of node only, that together mean ``alias``; none if too many."""
+    if len(alias) > MAX_PATTERN:
+        return ()
+    pattern = Pattern.parse(alias)
+    if alias.isascii() and "[" not in alias and "\\" not in alias:
+        return (pattern,)
+    choices = [list(_branches(token)) for token in pattern.tokens]
+    if math.prod(map(len, choices)) > MAX_BRANCHES:
+        return ()
+    return tuple(Pattern(join_tokens(itertools.chain.from_iterable(path))) for path in itertools.product(*choices))
+
+
+def _branches(token: Token) -> Iterator[tuple[Token, ...]]:
+    if isinstance(token, ByteSet):
+        for span in token.ranges:
+            yield (ByteSet((span,)),)
+    elif isinstance(token, bytes) and not token.isascii():
+        # proto3 strings are UTF-8 and the tree may split a literal anywhere, so bytes above ASCII stand alone.
+        runs = itertools.groupby(token, lambda byte: byte < 0x80)
+        yield tuple(
+            part
+            for ascii_run, run in runs
+            for part in ([bytes(run)] if ascii_run else [ByteSet(((byte, byte),)) for byte in run])
+        )
+    else:
+        yield (token,)
+
+
+def _reading(form: Pattern) -> bytes:
+    """Return the text that a reader makes of a pattern in the tree."""
+    return bytes(Pattern(join_tokens(_read_token(token) for token in form.tokens)))
+
+
+def _read_token(token: Token) -> Token:
+    if isinstance(token, ByteSet) and len(token.ranges) == 1:
+        low, high = token.ranges[0]
+        if low == high >= 0x80:
+            return bytes([low])
+    return token
+
+
+def _encode_aliases(module: Module, forms: Mapping[str, tuple[Pattern, ...]], out: meta_pb2.Module) -> None:
+    """Write down what the tree does not say about the aliases of ``module``."""
+    aliases = list(map(to_bytes, module.aliases))
+    if module.builtin:
+        out.alias_verbatim.extend(aliases)
+        return
+    readings = {raw: set(map(_reading, forms[alias])) for alias, raw in zip(module.aliases, aliases, strict=True)}
+    verbatim = {raw for raw, texts in readings.items() if texts != {raw}}
+    covered = {text for raw in verbatim for text in readings[raw]}
+    out.alias_verbatim.extend(sorted(verbatim | covered.intersection(aliases)))
+    order = sorted(aliases)
+    if order != aliases:
+        rank = {raw: position for position, raw in enumerate(order)}
+        out.alias_rank.extend(rank[raw] for raw in aliases)
+
+
+def _decode_aliases(raw: meta_pb2.Module, read: Iterable[bytes]) -> tuple[str, ...]:
+    if not raw.path:
+        return tuple(dict.fromkeys(map(to_text, raw.alias_verbatim)))
+    texts = set(read)
+    verbatim = set(raw.alias_verbatim)
+    if any(0 in alias for alias in verbatim):
+        raise MetadataError(f"module {raw.name!r} has an alias with a NUL byte")
+    for alias in verbatim:
+        texts.difference_update(map(_reading, _forms(to_text(alias))))
+    order = sorted(texts | verbatim)
+    if raw.alias_rank:
+        if sorted(raw.alias_rank) != list(range(len(order))):
+            raise MetadataError(f"module {raw.name!r} has alias ranks that are no order of its aliases")
+        order = [order[rank] for rank in raw.alias_rank]
+    return tuple(map(to_text, order))
+
+
+# --- the tree to messages and back --------------------------------------------------------------------------
+
+
+def _encode_tree(tree: RadixTree, top: _Node) -> tuple[int, set[Pattern]]:
+    """Fill ``top``; return the length of all patterns, one for each value, and the patterns nested too deeply."""
+    text_size = 0
+    deep: set[Pattern] = set()
+    top.type = _Node.ROOT
+    stack: list[tuple[RadixNode, _Node, int, tuple[Token, ...]]] = [(tree.root, top, 0, ())]
+    while stack:
+        node, out, length, tokens = stack.pop()
+        token = node.token
+        if isinstance(token, bytes):
+            out.literal = token.decode("ascii")
+            length += len(token) - 1
+        elif isinstance(token, ByteSet):
+            out.type = _Node.BYTE_RANGE
+            out.start_byte, out.end_byte = token.ranges[0]
+        elif token is not None:
+            out.type = _Node.WILDCARD if token is STAR else _Node.SINGLE_WILDCARD
+        if token is not None:
+            tokens = (*tokens, token)
+        if node.indices:
+            out.module_index.extend(node.values)
+            text_size += (length + 1) * len(node.indices)
+            if len(tokens) > MAX_DEPTH:
+                deep.add(Pattern(join_tokens(tokens)))
+        stack += [(child, out.children.add(), length + 1, tokens) for child in node.children]
+    return text_size, deep
+
+
+def _decode_tree(top: _Node, count: int, limit: int) -> list[set[bytes]]:
+    """Return for each of ``count`` modules the texts of its patterns."""
+    found: list[set[bytes]] = [set() for _ in range(count)]
+    if top.type not in (_Node.ROOT, _Node.LITERAL) or top.literal:
+        raise MetadataError("the tree's top node is not a root")
+    stack: list[tuple[_Node, tuple[Token, ...]]] = [(top, ())]
+    while stack:
+        node, tokens = stack.pop()
+        if node is not top:
+            tokens = (*tokens, _node_token(node))
+        if node.module_index:
+            text = bytes(Pattern(join_tokens(tokens)))
+            limit -= len(text) * len(node.module_index)
+            if limit < 0:
+                raise MetadataError("the tree's patterns are too long in all for the size of the file")
+            for index in node.module_index:
+                if index >= count:
+                    raise MetadataError(f"module index {index} is out of range, there are {count} modules")
+                found[index].add(text)
+        stack += [(child, tokens) for child in node.children]
+    return found
+
+
+def _node_token(node: _Node) -> Token:
+    kind = node.type
+    if kind == _Node.LITERAL:
+        literal = to_bytes(node.literal)
+        if 0 in literal:
+            raise MetadataError("a literal node of the tree holds a NUL byte")
+        return literal
+    if kind == _Node.WILDCARD:
+        return STAR
+    if kind == _Node.SINGLE_WILDCARD:
+        return ANY
+    if kind == _Node.BYTE_RANGE:
+        low, high = node.start_byte, node.end_byte
+        if not low <= high <= 0xFF:
+            raise MetadataError(f"byte range {low} to {high} of a tree node is none")
+        return _read_token(ByteSet(((low, high),)))
+    raise MetadataError(f"unknown type {kind} of a tree node")
+
+
+# --- modules ------------------------------------------------------------------------------------------------
+
+
+def _catalog(meta: meta_pb2.Meta, limit: int) -> Catalog:
+    names = [normalize_name(raw.name) for raw in meta.modules]
+    texts = _decode_tree(meta.module_device_matches, len(names), limit)
+    modules: dict[str, Module] = {}
+    for raw, name, read in zip(meta.modules, names, texts, strict=True):
+        # The format's first writer lists two files of one name twice, and its reader takes the later one.
+        modules[name] = Module(
+            name,
+            raw.path or None,
+            _depends(raw, names),
+            SoftDeps(_texts(raw.softdep_pre), _texts(raw.softdep_post)),
+            _texts(raw.weakdep),
+            _decode_aliases(raw, read),
+            _texts(raw.firmware),
+        )
+    catalog = Catalog(tuple(modules.values()))
+    written = {
+        name: [names[index] for index in raw.depends] for raw, name in zip(meta.modules, names, strict=True)
+    }
+    for cycle in find_cycles(written):
+        raise MetadataError(f"modules need each other in a circle: {' -> '.join(cycle)}")
+    return catalog
+
+
+def _depends(raw: meta_pb2.Module, names: Sequence[str]) -> tuple[str, ...]:
+    for index in raw.depends:
+        if index >= len(names):
+            raise MetadataError(
+                f"module {raw.name!r} depends on module index {index}, there are {len(names)} modules"
+            )
+    if raw.depends_names:
+        return _texts(raw.depends_names)
+    return tuple(dict.fromkeys(names[index] for index in raw.depends))
+
+
+def _texts(values: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(to_text, values)))

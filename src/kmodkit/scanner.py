@@ -1,0 +1,150 @@
+"""Scan a module tree to a `Catalog`, and keep catalogs in meta.pb files."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog
+from kmodkit.core.modinfo import ModuleInfo, parse_builtin_modinfo
+from kmodkit.core.names import name_from_path, to_text
+from kmodkit.errors import (
+    CycleError,
+    FileError,
+    FormatError,
+    KmodError,
+    ScanError,
+    TreeError,
+    UnknownDependencyError,
+)
+from kmodkit.kernel.files import DEFAULT_MAX_SIZE, ModuleTree, find_tree, read_file, read_module, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+MAX_METADATA: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan found.
+
+    ``skipped`` has an error for each file that could not be read, in the order of their paths; the modules in
+    them are missing from ``catalog``. ``problems`` adds what is wrong with the modules that were read.
+    """
+
+    tree: ModuleTree
+    catalog: Catalog
+    skipped: tuple[KmodError, ...] = ()
+
+    @property
+    def problems(self) -> tuple[KmodError, ...]:
+        """What was skipped, dependencies on unknown modules, and dependency cycles."""
+        unknown = self.catalog.unknown_dependencies
+        return (
+            *self.skipped,
+            *(UnknownDependencyError(name, need) for name, needs in unknown.items() for need in needs),
+            *(CycleError(cycle) for cycle in self.catalog.cycles()),
+        )
+
+
+def scan(
+    tree: str | os.PathLike[str] | ModuleTree | None = None,
+    *,
+    strict: bool = False,
+    search: Sequence[str] = DEFAULT_SEARCH,
+    max_size: int = DEFAULT_MAX_SIZE,
+    jobs: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> ScanResult:
+    """Read every module of a tree, and what the kernel has built in, to a catalog.
+
+    ``tree`` is as for `find_tree`. A file that cannot be read is skipped and reported in the result; with
+    ``strict``, any problem ends in a ScanError of all. ``search`` orders directories as depmod.d(5) does.
+    ``max_size`` bounds a module's size unpacked, in bytes. Compressed modules are read by ``jobs`` threads, as
+    many as there are processors to use by default. ``progress`` is called with the number of modules read and
+    of all, from time to time and at the end.
+
+    Raises TreeError where there is no tree or no module in it, and FileError where a directory or one of the
+    kernel's own lists cannot be read.
+    """
+    found = tree if isinstance(tree, ModuleTree) else find_tree(tree)
+    paths = found.module_paths()
+    infos: list[ModuleInfo] = []
+    skipped: list[KmodError] = []
+    for done, result in enumerate(_read_all(found.root, paths, max_size, jobs), 1):
+        if isinstance(result, ModuleInfo):
+            infos.append(result)
+        else:
+            skipped.append(result)
+        if progress is not None and (done % 64 == 0 or done == len(paths)):
+            progress(done, len(paths))
+    builtin = _builtin(found)
+    if not paths and not builtin:
+        raise TreeError(found.root, "no modules here")
+    catalog = Catalog.from_modinfo([*infos, *builtin], order=_lines(found, "modules.order"), search=search)
+    outcome = ScanResult(found, catalog, tuple(skipped))
+    if strict and outcome.problems:
+        raise ScanError(outcome.problems)
+    return outcome
+
+
+def load_metadata(path: str | os.PathLike[str]) -> Catalog:
+    """Return the catalog in a meta.pb file; raises FileError and MetadataError."""
+    from kmodkit.meta.codec import decode  # protobuf takes 40 ms, which only its users should pay
+
+    return decode(read_file(path, max_size=MAX_METADATA), source=os.fspath(path))
+
+
+def save_metadata(catalog: Catalog, path: str | os.PathLike[str]) -> int:
+    """Write ``catalog`` to a meta.pb file, whole or not at all, and return its size in bytes.
+
+    Raises FileError, and MetadataError for a catalog that the format cannot hold.
+    """
+    from kmodkit.meta.codec import encode
+
+    data = encode(catalog)
+    replace_file(path, data)
+    return len(data)
+
+
+def _read_all(
+    root: str, paths: Sequence[str], max_size: int, jobs: int | None
+) -> Iterator[ModuleInfo | KmodError]:
+    """Yield for each path what the module says, or why it cannot be read, in order."""
+
+    def read(path: str) -> ModuleInfo | KmodError:
+        try:
+            path.encode()
+            return read_module(f"{root}/{path}", name=path, max_size=max_size)
+        except UnicodeError:
+            return FileError(None, "the file name is not UTF-8", f"{root}/{path}")
+        except (FormatError, FileError) as error:
+            return error
+
+    # Reading a plain module is all Python and a few preads: threads only add to it (118 ms against 77 for 4,022
+    # modules). Unpacking is all C without the interpreter's lock, and takes both cores.
+    if all(path.endswith(".ko") for path in paths):
+        yield from map(read, paths)
+        return
+    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
+        try:
+            yield from pool.map(read, paths)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _builtin(tree: ModuleTree) -> list[ModuleInfo]:
+    """Return the modules that the kernel's lists say are built in."""
+    data = tree.read_text("modules.builtin.modinfo") or b""
+    infos = {info.name: info for info in parse_builtin_modinfo(data, merge=True)}
+    for path in _lines(tree, "modules.builtin"):
+        name = name_from_path(path)
+        infos.setdefault(name, ModuleInfo((("name", name),)))
+    return list(infos.values())
+
+
+def _lines(tree: ModuleTree, name: str) -> list[str]:
+    return [line for line in to_text(tree.read_text(name) or b"").splitlines() if line]

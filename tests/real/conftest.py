@@ -1,0 +1,72 @@
+"""Fixtures over real Debian kernels; they read the cache and never the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from tests.require import need
+
+from tools import material
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tools.material import Kernel
+
+# Plain and compressed modules, both byte orders, both word sizes.
+KEYS = ("bookworm-amd64", "trixie-amd64", "trixie-s390x", "trixie-armhf")
+
+
+class Depmodded(Protocol):
+    """The type of the ``depmodded`` fixture; the arguments of ``tools.material.depmodded``."""
+
+    def __call__(self, kernel: Kernel, tool: Path | Sequence[str] | None = None) -> Path: ...  # noqa: D102
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test below this directory as one that needs real kernels."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.real)
+
+
+def _cached(key: str) -> Kernel:
+    return need(material.cached_kernel(key), f"{key} is not in the cache: make test fetches it", "kernels")
+
+
+@pytest.fixture(scope="session", params=KEYS)
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    """Each of the kernels in turn."""
+    return _cached(request.param)
+
+
+@pytest.fixture(scope="session")
+def bookworm() -> Kernel:
+    """The kernel with plain modules."""
+    return _cached("bookworm-amd64")
+
+
+@pytest.fixture(scope="session")
+def depmodded() -> Depmodded:
+    """A function that returns a copy of a kernel's root with the files that the real depmod writes."""
+
+    def make(kernel: Kernel, tool: Path | Sequence[str] | None = None) -> Path:
+        return material.depmodded(
+            kernel, tool or need(material.machine_depmod(), "depmod is not there", "kmod")
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trixie_tool() -> Callable[[str], list[str]]:
+    """A function that returns the first arguments of a command running a tool of trixie's kmod."""
+
+    def find(name: str) -> list[str]:
+        found = material.cached_trixie_tool(name)
+        return need(found, "trixie's kmod is not in the cache: make test fetches it", "kmod")
+
+    return find
