@@ -52,11 +52,15 @@ class MaterialError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Where a kernel comes from: the meta package ``meta`` of ``suite`` for ``arch``."""
+    """Where a kernel comes from: the meta package ``meta`` of ``suite`` for ``arch``.
+
+    ``stand_in`` is the key of a kernel that serves as well where this one cannot be fetched.
+    """
 
     suite: str
     arch: str
     meta: str
+    stand_in: str | None = None
 
 
 KERNELS: Final[Mapping[str, Recipe]] = {
@@ -65,9 +69,13 @@ KERNELS: Final[Mapping[str, Recipe]] = {
     "bookworm-s390x": Recipe("bookworm", "s390x", "linux-image-s390x"),
     "bookworm-armhf": Recipe("bookworm", "armhf", "linux-image-armmp"),
     "trixie-amd64": Recipe("trixie", "amd64", "linux-image-amd64"),
-    "trixie-s390x": Recipe("trixie", "s390x", "linux-image-s390x"),
-    "trixie-armhf": Recipe("trixie", "armhf", "linux-image-armmp"),
+    # A mirror that is being synchronised can have an index that does not fit its signature, for days on the
+    # less used architectures.
+    "trixie-s390x": Recipe("trixie", "s390x", "linux-image-s390x", stand_in="sid-s390x"),
+    "trixie-armhf": Recipe("trixie", "armhf", "linux-image-armmp", stand_in="sid-armhf"),
     "sid-amd64": Recipe("sid", "amd64", "linux-image-amd64"),
+    "sid-s390x": Recipe("sid", "s390x", "linux-image-s390x"),
+    "sid-armhf": Recipe("sid", "armhf", "linux-image-armmp"),
 }
 
 TOOLS_KEY: Final = "trixie-kmod"
@@ -77,7 +85,10 @@ TOOL_PACKAGES: Final = ("kmod", "libkmod2", "liblzma5", "libzstd1", "libssl3t64"
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """An unpacked kernel: ``modules`` is the directory of ``release`` under ``root``."""
+    """An unpacked kernel: ``modules`` is the directory of ``release`` under ``root``.
+
+    ``key`` is its own, also where it stands in for another one.
+    """
 
     key: str
     suite: str
@@ -195,9 +206,9 @@ def kernel_depends(depends: str) -> list[str]:
     """Return the packages named by a Depends field that are pieces of one kernel release.
 
     Those carry a release in their name: linux-image-6.1.0-50-amd64 does, linux-base does not. Since 7.x sid's
-    linux-image is itself empty and names a linux-binary and a linux-modules package.
+    linux-image is itself empty and names linux-base (with modules.order), linux-binary and linux-modules ones.
     """
-    found = re.findall(r"(?:^|,)\s*(linux-(?:image|binary|modules)-\d[^\s,|(:]*)", depends)
+    found = re.findall(r"(?:^|,)\s*(linux-(?:base|binary|image|modules)-\d[^\s,|(:]*)", depends)
     return list(dict.fromkeys(found))
 
 
@@ -394,29 +405,40 @@ def _kernel_packages(apt: Apt, meta: str) -> list[Candidate]:
 def _kernel_at(key: str, root: Path) -> Kernel:
     recipe = _recipe(key)
     # Debian moved modules below /usr between bookworm and trixie.
-    found = [
-        path for top in ("lib", "usr/lib") for path in (root / top / "modules").glob("*") if path.is_dir()
-    ]
+    found = [path for top in ("lib", "usr/lib") for path in (root / top / "modules").glob("*") if path.is_dir()]
     if len(found) != 1:
-        raise MaterialError(
-            f"{root} holds {len(found)} module directories, not one: remove it and fetch again"
-        )
+        raise MaterialError(f"{root} holds {len(found)} module directories, not one: remove it and fetch again")
     return Kernel(key, recipe.suite, recipe.arch, found[0].name, root, found[0])
 
 
 def kernel(key: str) -> Kernel:
-    """Return the kernel ``key`` of KERNELS, fetched in its newest version unless the cache holds one."""
+    """Return the kernel ``key`` of KERNELS, fetched in its newest version unless the cache holds one.
+
+    Where it cannot be fetched, its stand-in is fetched and returned instead. A stand-in that the cache holds is
+    taken without another try: remove it to have one.
+    """
+    found = cached_kernel(key)
+    if found is not None:
+        return found
     recipe = _recipe(key)
     place = cache_dir() / "kernels" / key
-    root = _install(place, recipe.suite, recipe.arch, lambda apt: _kernel_packages(apt, recipe.meta))
+    try:
+        root = _install(place, recipe.suite, recipe.arch, lambda apt: _kernel_packages(apt, recipe.meta))
+    except MaterialError as error:
+        if recipe.stand_in is None:
+            raise
+        log.warning("%s cannot be fetched, %s stands in for it: %s", key, recipe.stand_in, error)
+        return kernel(recipe.stand_in)
     return _kernel_at(key, root)
 
 
 def cached_kernel(key: str) -> Kernel | None:
-    """Return the kernel ``key`` of KERNELS if the cache holds it; uses no network."""
-    _recipe(key)
+    """Return the kernel ``key`` of KERNELS, else its stand-in, if the cache holds it; uses no network."""
+    recipe = _recipe(key)
     root = cache_dir() / "kernels" / key / "root"
-    return _kernel_at(key, root) if root.is_dir() else None
+    if root.is_dir():
+        return _kernel_at(key, root)
+    return cached_kernel(recipe.stand_in) if recipe.stand_in else None
 
 
 # --- the real tools -----------------------------------------------------------------------------------------

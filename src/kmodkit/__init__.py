@@ -43,7 +43,7 @@ _HOMES = {
         "TreeError",
         "UnknownDependencyError",
     ),
-    "kmodkit.kernel.files": ("ModuleTree", "find_tree", "read_module", "read_module_signature"),
+    "kmodkit.kernel.files": ("ModuleTree", "find_tree", "read_module", "read_signed_module"),
     "kmodkit.scanner": ("ScanResult", "load_metadata", "save_metadata", "scan"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         TreeError,
         UnknownDependencyError,
     )
-    from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_module_signature
+    from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_signed_module
     from kmodkit.scanner import ScanResult, load_metadata, save_metadata, scan
 
 __all__ = [
@@ -105,7 +105,7 @@ __all__ = [
     "parse_builtin_modinfo",
     "parse_modinfo",
     "read_module",
-    "read_module_signature",
+    "read_signed_module",
     "save_metadata",
     "scan",
 ]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog
+from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog, file_rank
 from kmodkit.core.modinfo import ModuleInfo, parse_builtin_modinfo
 from kmodkit.core.names import name_from_path, to_text
 from kmodkit.errors import (
@@ -81,7 +81,7 @@ def scan(
             skipped.append(result)
         if progress is not None and (done % 64 == 0 or done == len(paths)):
             progress(done, len(paths))
-    builtin = _builtin(found)
+    builtin = _less_files(builtin_modules(found), infos, _lines(found, "modules.builtin"))
     if not paths and not builtin:
         raise TreeError(found.root, "no modules here")
     catalog = Catalog.from_modinfo([*infos, *builtin], order=_lines(found, "modules.order"), search=search)
@@ -89,6 +89,25 @@ def scan(
     if strict and outcome.problems:
         raise ScanError(outcome.problems)
     return outcome
+
+
+def module_files(tree: ModuleTree, *, search: Sequence[str] = DEFAULT_SEARCH) -> dict[str, str]:
+    """Return the path of each module by the name its file has, without opening any; see `scan` for ``search``."""
+    paths = sorted(tree.module_paths(), key=lambda path: file_rank(path, search), reverse=True)
+    return {name_from_path(path): path for path in paths}
+
+
+def builtin_modules(tree: ModuleTree) -> list[ModuleInfo]:
+    """Return the modules that a tree's ``modules.builtin.modinfo`` and ``modules.builtin`` say are built in.
+
+    Raises FileError where one of the lists is there and cannot be read.
+    """
+    data = tree.read_text("modules.builtin.modinfo") or b""
+    infos = {info.name: info for info in parse_builtin_modinfo(data, merge=True)}
+    for path in _lines(tree, "modules.builtin"):
+        name = name_from_path(path)
+        infos.setdefault(name, ModuleInfo((("name", name),)))
+    return list(infos.values())
 
 
 def load_metadata(path: str | os.PathLike[str]) -> Catalog:
@@ -136,14 +155,17 @@ def _read_all(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _builtin(tree: ModuleTree) -> list[ModuleInfo]:
-    """Return the modules that the kernel's lists say are built in."""
-    data = tree.read_text("modules.builtin.modinfo") or b""
-    infos = {info.name: info for info in parse_builtin_modinfo(data, merge=True)}
-    for path in _lines(tree, "modules.builtin"):
-        name = name_from_path(path)
-        infos.setdefault(name, ModuleInfo((("name", name),)))
-    return list(infos.values())
+def _less_files(
+    builtin: Sequence[ModuleInfo], files: Sequence[ModuleInfo], listed: Sequence[str]
+) -> list[ModuleInfo]:
+    """Return ``builtin`` without what has the name of a file and is not in ``listed``, where that has anything.
+
+    modules.builtin.modinfo also names parts of the kernel that never are modules. Linux 6.12 has ``core`` there,
+    for several of them, and c2port's core.ko beside it.
+    """
+    sure = set(map(name_from_path, listed)) or {info.name for info in builtin}
+    doubtful = {info.name for info in files} - sure
+    return [info for info in builtin if info.name not in doubtful]
 
 
 def _lines(tree: ModuleTree, name: str) -> list[str]:

@@ -6,8 +6,8 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from tests.require import need
 
+from tests.require import need
 from tools import material
 
 MACHINE = [
@@ -103,7 +103,7 @@ def test_a_stanza_cannot_begin_with_a_continuation() -> None:
         ("kmod, linux-base (>= 4.3~), dracut | linux-initramfs-tool", []),
         (
             "linux-base-7.2-a (= 1), linux-binary-7.2-a (= 1), linux-modules-7.2-a (= 1)",
-            ["linux-binary-7.2-a", "linux-modules-7.2-a"],
+            ["linux-base-7.2-a", "linux-binary-7.2-a", "linux-modules-7.2-a"],
         ),
         ("linux-image-6.12.117+deb13-s390x:s390x", ["linux-image-6.12.117+deb13-s390x"]),
         ("", []),
@@ -199,6 +199,51 @@ def test_a_failed_fetch_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(material.MaterialError, match="no route"):
         material.package("sid", "amd64", "kmod")
     assert list((cache / "packages").rglob("*kmod*")) == []
+
+
+def test_every_stand_in_is_a_kernel_of_the_same_architecture() -> None:
+    """What stands in has the byte order and word size that the other one is wanted for."""
+    for recipe in material.KERNELS.values():
+        if recipe.stand_in is not None:
+            assert material.KERNELS[recipe.stand_in].arch == recipe.arch
+
+
+def test_a_stand_in_is_fetched_where_the_kernel_cannot_be(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure is told, and the result says which kernel it is."""
+
+    def install(place: Path, suite: str, *_: object) -> Path:
+        if suite == "trixie":
+            raise material.MaterialError("bad signature")
+        return unpacked(cache, place.name, "usr/lib/modules")
+
+    monkeypatch.setattr(material, "_install", install)
+    assert material.kernel("trixie-s390x").key == "sid-s390x"
+    assert "trixie-s390x cannot be fetched, sid-s390x stands in for it: bad signature" in caplog.text
+
+
+def test_a_cached_stand_in_is_used_until_the_kernel_is_there(cache: Path) -> None:
+    """The kernel itself comes first where the cache holds both."""
+    unpacked(cache, "sid-armhf", "usr/lib/modules")
+    found = material.cached_kernel("trixie-armhf")
+    assert found is not None
+    assert found.key == "sid-armhf"
+    assert material.kernel("trixie-armhf") == found
+    unpacked(cache, "trixie-armhf", "usr/lib/modules")
+    assert material.kernel("trixie-armhf").key == "trixie-armhf"
+
+
+def test_a_kernel_without_a_stand_in_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what was declared to serve as well is taken instead."""
+    unpacked(cache, "trixie-amd64", "usr/lib/modules")
+
+    def install(*_: object) -> Path:
+        raise material.MaterialError("bad signature")
+
+    monkeypatch.setattr(material, "_install", install)
+    with pytest.raises(material.MaterialError, match="bad signature"):
+        material.kernel("bookworm-amd64")
 
 
 @pytest.mark.parametrize("top", ["lib/modules", "usr/lib/modules"])

@@ -107,7 +107,7 @@ class Catalog:
         for info in infos:
             name = info.name
             rival = chosen.get(name)
-            if rival is None or _preference(info, search) < _preference(rival, search):
+            if rival is None or file_rank(info.path, search) < file_rank(rival.path, search):
                 chosen[name] = info
         loadable = [info for info in chosen.values() if info.path is not None]
         loadable.sort(key=lambda info: (rank.get(_stem(info.path or ""), len(rank)), info.name))
@@ -242,12 +242,14 @@ def _stem(path: str) -> str:
     return f"{directory}/{name_from_path(base.removesuffix('.o'))}"
 
 
-def _preference(info: ModuleInfo, search: Sequence[str]) -> tuple[int, str]:
-    """Return a key that is lowest for the file to take of several with one name."""
-    if info.path is None:
+def file_rank(path: str | None, search: Sequence[str] = DEFAULT_SEARCH) -> tuple[int, str]:
+    """Return a key that is lowest for the file to take of several with one module name.
+
+    ``path`` is relative to the module root, None for what is built in; ``search`` as in `Catalog.from_modinfo`.
+    """
+    if path is None:
         return -1, ""
     for position, directory in enumerate(search):
-        if info.path.startswith(directory.rstrip("/") + "/"):
-            return position, info.path
-    position = search.index("built-in") if "built-in" in search else len(search)
-    return position, info.path
+        if path.startswith(directory.rstrip("/") + "/"):
+            return position, path
+    return search.index("built-in") if "built-in" in search else len(search), path

@@ -166,14 +166,17 @@ def read_module(
         return modinfo_from_elf(Elf.from_bytes(data), info_path)
 
 
-def read_module_signature(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE) -> Signature | None:
-    """Return the signature appended to a module file, None where there is none; it is not verified.
+def read_signed_module(
+    path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE
+) -> tuple[ModuleInfo, Signature | None]:
+    """Return the information of a module file and the signature appended to it, which is not verified.
 
-    Raises FileError, CompressionError and SignatureError, each naming the file.
+    Raises what `read_module` does, and SignatureError.
     """
     with _named(path):
         data = read_module_bytes(path, max_size=max_size)
-        return read_signature(lambda offset, size: data[offset : offset + size], len(data))
+        info = modinfo_from_elf(Elf.from_bytes(data), os.fspath(path))
+        return info, read_signature(lambda offset, size: data[offset : offset + size], len(data))
 
 
 @contextlib.contextmanager

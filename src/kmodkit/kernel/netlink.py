@@ -59,9 +59,7 @@ class Rejected:
 Received = Uevent | Overrun | Rejected
 
 
-def judge(
-    data: bytes, ancillary: Sequence[tuple[int, int, bytes]], flags: int, sender: Any
-) -> Uevent | Rejected:
+def judge(data: bytes, ancillary: Sequence[tuple[int, int, bytes]], flags: int, sender: Any) -> Uevent | Rejected:
     """Return the event of one received datagram, or why it is refused.
 
     Takes what :meth:`socket.socket.recvmsg` returns. Any process may send to a netlink socket, so only
@@ -179,9 +177,7 @@ class UeventSocket:
 def _open() -> socket.socket:
     sock = None
     try:
-        sock = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_KOBJECT_UEVENT
-        )
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_KOBJECT_UEVENT)
         # Before bind, for the first datagram has to bring its credentials too.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         sock.bind((0, _KERNEL_GROUP))

@@ -35,7 +35,7 @@ def cached(name: str, make: Callable[[Path], None], *, root: Path | None = None)
     root = root or cache_root()
     root.mkdir(parents=True, exist_ok=True)
     entry = root / name
-    with _locked(root / f".{name}.lock"):
+    with _locked(_lock_of(entry)):
         if not entry.exists():
             prune(root)
             work = Path(tempfile.mkdtemp(prefix=".making-", dir=root))
@@ -44,7 +44,8 @@ def cached(name: str, make: Callable[[Path], None], *, root: Path | None = None)
                 (work / "entry").replace(entry)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-        os.utime(entry)
+        # Its time tells the last use; that of the entry itself is part of the keys of others.
+        os.utime(_lock_of(entry))
     return entry
 
 
@@ -55,7 +56,7 @@ def prune(root: Path, limit: int = LIMIT) -> None:
         if path.name.startswith("."):
             continue
         try:
-            entries.append((path.stat().st_mtime, _size(path), path))
+            entries.append((_lock_of(path).stat().st_mtime, _size(path), path))
         except FileNotFoundError:
             continue  # another process prunes too
     excess = sum(size for _, size, _ in entries) - limit
@@ -74,6 +75,10 @@ def _size(path: Path) -> int:
     """Return the bytes allocated: the memory file of a snapshot is sparse."""
     files = [path, *path.rglob("*")] if path.is_dir() else [path]
     return sum(file.lstat().st_blocks * 512 for file in files)
+
+
+def _lock_of(entry: Path) -> Path:
+    return entry.with_name(f".{entry.name}.lock")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ ttyS2 the output of the command. Messages from the host:
 ``sync``
     ``time`` and ``seed``: set the clock and stir the random pool, both stale after a restore.
 ``part``
-    A piece of a long message, acknowledged by ``ack``.
+    A piece of a long message; all but the last are acknowledged by ``ack``.
 
 The file runs in a bare interpreter (``-I -S``): it uses the standard library and `protocol` only. If it fails,
 the kernel panics, which the host sees as a lost run.
@@ -200,8 +200,8 @@ class Agent:
             self.nonce, message = protocol.decode(line)
             if message["type"] == "part":
                 self.parts.append(protocol.to_bytes(message["data"]))
-                self.send(type="ack")
                 if not message["last"]:
+                    self.send(type="ack")
                     return
                 message, self.parts = protocol.join(self.parts), []
             getattr(self, f"do_{message['type']}")(message)

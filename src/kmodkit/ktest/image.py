@@ -99,7 +99,13 @@ class _Source:
         if self.path is None:
             return [self.data.hex(), self.mode]
         status = self.path.stat()
-        facts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, stat.S_IMODE(status.st_mode)]
+        facts = [
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            stat.S_IMODE(status.st_mode),
+        ]
         return [str(self.path), facts, self.trim, self.compiled]
 
 
@@ -263,9 +269,7 @@ def _links(plan: _Plan, taken: Iterable[Entry]) -> list[Entry]:
 
 def _write_base(path: Path, plan: _Plan, python: Interpreter) -> None:
     binaries = [source.path for source in plan.values() if source.trim and source.path]
-    libraries = {
-        _guest_path(file): _Source(file, mode=0o755, trim=True) for file in shared_libraries(binaries)
-    }
+    libraries = {_guest_path(file): _Source(file, mode=0o755, trim=True) for file in shared_libraries(binaries)}
     _write(path, _base_entries(python), libraries | plan, python)
 
 

@@ -190,10 +190,10 @@ class Machine:
     def send(self, nonce: str, message: protocol.Message, left: Callable[[], float]) -> None:
         """Send one message to process 1 of the guest."""
         frames = protocol.split(nonce, message)
-        for frame in frames:
+        for frame in frames[:-1]:
             self.qemu.send(frame)
-            if len(frames) > 1:
-                self.receive(nonce, left, "ack")
+            self.receive(nonce, left, "ack")
+        self.qemu.send(frames[-1])
 
     def receive(self, nonce: str, left: Callable[[], float], *kinds: str) -> protocol.Message:
         """Return the next message, which must be of one of ``kinds`` and carry ``nonce``."""

@@ -9,7 +9,7 @@ host's, new for every run, and comes back in every answer, so that no answer of 
 written to the channel by accident, can pass for a result. A line that is no frame is an error on both sides.
 
 The serial line behind the channel has no flow control, so the host sends a long message as ``part`` frames
-and waits for an ``ack`` after each.
+and waits for an ``ack`` after each but the last.
 
 The guest imports this file from a bare interpreter: it uses the standard library only.
 """
@@ -54,7 +54,7 @@ def decode(line: bytes) -> tuple[str, Message]:
 
 
 def split(nonce: str, message: Message) -> list[bytes]:
-    """Return the frames to send for ``message``; where they are several, each waits for an acknowledgement."""
+    """Return the frames to send for ``message``; where they are several, each but the last is acknowledged."""
     frame = encode(nonce, message)
     if len(frame) <= PART_SIZE:
         return [frame]

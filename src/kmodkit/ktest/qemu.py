@@ -248,7 +248,7 @@ class Qemu:
             return
         if lost:
             raise self.lost("the guest went away")
-        raise KtestTimeoutError(f"{what} within {timeout:g} seconds", console=self.console)
+        raise KtestTimeoutError(f"{what} within {timeout:.3g} seconds", console=self.console)
 
     def lost(self, reason: str) -> KtestLostError:
         """Return the error for a guest that cannot be relied on any more, with what is known of why."""

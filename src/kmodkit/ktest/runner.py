@@ -16,7 +16,7 @@ from kmodkit.ktest.kernels import KernelFiles, find_kernel
 from kmodkit.ktest.machine import BOOT_TIMEOUT, Machine
 from kmodkit.ktest.process import RUN_TIMEOUT, Completed
 from kmodkit.ktest.qemu import MachineSpec
-from kmodkit.ktest.snapshot import snapshot
+from kmodkit.ktest.snapshots import snapshot
 from kmodkit.ktest.vmlinux import bootable
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Setup:
 def prepare(setup: Setup, *, root: Path | None = None) -> MachineSpec:
     """Build, or take from the cache, what the guest boots from; ``root`` is the cache directory.
 
-    Raises KtestError for what is missing, and for modules what `kmodkit.scan.scan` raises.
+    Raises KtestError for what is missing, and for modules what `kmodkit.scan` raises.
     """
     kernel = find_kernel(setup.kernel, setup.modules_root)
     spec = MachineSpec(
@@ -94,14 +94,14 @@ def module_files(kernel: KernelFiles, names: Sequence[str], *, root: Path | None
     """Return the files, relative to the module directory, of modules and of all they need, sorted.
 
     A name is a module's, a path of a module file, or ``*``. Raises KtestError where the kernel has no module
-    directory, and what `kmodkit.scan.scan` and a closure raise.
+    directory, and what `kmodkit.scan` and a closure raise.
     """
     if not names:
         return ()
     if kernel.modules is None:
         raise KtestError(f"{kernel.image}: no modules lie with this kernel, name their directory")
     tree = kernel.modules
-    files = {path for name in names if name.endswith(_SUFFIXES) for path in (_below(tree, name),)}
+    files = {_below(tree, name) for name in names if name.endswith(_SUFFIXES)}
     plain = sorted(name for name in names if not name.endswith(_SUFFIXES) and name != ALL_MODULES)
     if ALL_MODULES in names or plain:
         everything = sorted(path for path in tree.rglob("*.ko*") if path.name.endswith(_SUFFIXES))
@@ -131,12 +131,12 @@ def _closure(tree: Path, files: Sequence[Path], names: Sequence[str], root: Path
     """Return the files of the closure, kept in the cache: reading a tree of .ko.xz takes three seconds."""
 
     def make(path: Path) -> None:
-        from kmodkit.scan import scan
+        from kmodkit.scanner import scan
 
-        found = scan(tree).catalog.closure(names)
+        found = scan(tree).catalog.closure(names, weak=True)
         path.write_text(json.dumps([module.path for module in found if module.path]), encoding="utf-8")
 
-    facts = [[str(path), (status := path.stat()).st_size, status.st_mtime_ns] for path in files]
+    facts = [[str(path), status.st_size, status.st_mtime_ns] for path in files for status in (path.stat(),)]
     key = hashlib.sha256(json.dumps([facts, list(names)]).encode()).hexdigest()[:32]
     try:
         kept = cached(f"closure-{key}", make, root=root)

@@ -54,11 +54,18 @@ def forget(state: Snapshot) -> None:
 def snapshot_key(spec: MachineSpec, prepared: str) -> str:
     """Return the key of a snapshot."""
     program = find_qemu()
-    facts = [qemu_version(program), program, arguments(spec), _identity(spec.kernel), _identity(spec.initrd), prepared]
+    facts = [
+        qemu_version(program),
+        program,
+        arguments(spec),
+        _identity(spec.kernel),
+        _identity(spec.initrd),
+        prepared,
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def _identity(path: Path) -> list[int]:
-    """Return what changes with the file; the name of a cached one is of its contents already."""
+    """Return what changes with the file; the name of one in the cache is of its contents already."""
     status = path.stat()
     return [status.st_size, status.st_ino, status.st_ctime_ns]

@@ -1,0 +1,86 @@
+"""What the verbs share: where modules come from, JSON, and a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from kmodkit.core.catalog import Catalog, Module
+    from kmodkit.scanner import ScanResult
+
+TREE_HELP = (
+    "a module tree: /lib/modules/RELEASE, a root or unpacked kernel package that holds one, or any directory of "
+    ".ko files; default: the running kernel's"
+)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add ``--tree`` and ``--meta``, of which at most one may be given."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--tree", metavar="DIR", help=TREE_HELP)
+    group.add_argument("--meta", metavar="FILE", help="a meta.pb file, as `kmodkit index` writes it")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON, one document")
+
+
+def load_catalog(args: argparse.Namespace) -> Catalog:
+    """Return the catalog that ``--tree`` or ``--meta`` names, by default the running kernel's."""
+    from kmodkit.scanner import load_metadata
+
+    if args.meta is not None:
+        return load_metadata(args.meta)
+    result = scan_tree(args.tree)
+    warn_skipped(result)
+    return result.catalog
+
+
+def scan_tree(tree: str | None, *, strict: bool = False, jobs: int | None = None) -> ScanResult:
+    """Scan a tree, with a progress bar where standard error is a terminal."""
+    from kmodkit.scanner import scan
+
+    with progress_bar("reading modules") as update:
+        return scan(tree, strict=strict, jobs=jobs, progress=update)
+
+
+def warn_skipped(result: ScanResult) -> None:
+    """Name on standard error each file that was skipped."""
+    for error in result.skipped:
+        warn(f"skipped {error}")
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    print(f"kmodkit: warning: {text}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
+    """Give a function to call with (done, all), or None where standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as JSON; bytes that are no text come out as the escapes of surrogates (U+DC80 and up)."""
+    print(json.dumps(value, indent=2))
+
+
+def module_json(module: Module) -> dict[str, str | None]:
+    """Return how a module is named in JSON."""
+    return {"name": module.name, "path": module.path}

@@ -1,0 +1,76 @@
+"""Read every module of a tree and write its metadata, by default to meta.pb in the tree.
+
+A file that cannot be read is skipped and named on standard error; the index of the rest is written, and the
+exit status is 1. With --strict nothing is written then. An index is replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from kmodkit.cli import common
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kmodkit.scanner import ScanResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("tree", metavar="TREE", nargs="?", help=common.TREE_HELP)
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; - is standard output")
+    parser.add_argument(
+        "--strict", action="store_true", help="fail on any skipped file, unknown dependency or dependency cycle"
+    )
+    parser.add_argument(
+        "-j", "--jobs", metavar="N", type=int, help="threads that unpack; default: one a processor"
+    )
+    common.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Index a tree; status 1 where a file was skipped."""
+    from kmodkit.errors import ScanError
+    from kmodkit.kernel.files import replace_file
+    from kmodkit.meta.codec import encode
+
+    try:
+        result = common.scan_tree(args.tree, strict=args.strict, jobs=args.jobs)
+    except ScanError as error:
+        for problem in error.problems:
+            print(f"kmodkit index: {problem}", file=sys.stderr)
+        return 1
+    for problem in result.problems[len(result.skipped) :]:
+        common.warn(str(problem))
+    common.warn_skipped(result)
+    data = encode(result.catalog)
+    if args.output == "-":
+        sys.stdout.buffer.write(data)
+        return 1 if result.skipped else 0
+    path = args.output or f"{result.tree.root}/meta.pb"
+    replace_file(path, data)
+    summary = _summary(result, path, len(data))
+    if args.json:
+        common.print_json(summary)
+    else:
+        print(
+            f"{path}: {summary['modules']} modules, {summary['builtin']} built in, {summary['aliases']} aliases, "
+            f"{len(data)} bytes" + (f"; {len(result.skipped)} files skipped" if result.skipped else "")
+        )
+    return 1 if result.skipped else 0
+
+
+def _summary(result: ScanResult, path: str, size: int) -> dict[str, object]:
+    loadable = [module for module in result.catalog if not module.builtin]
+    return {
+        "tree": result.tree.root,
+        "output": path,
+        "size": size,
+        "modules": len(loadable),
+        "builtin": len(result.catalog) - len(loadable),
+        "aliases": sum(len(module.aliases) for module in loadable),
+        "skipped": [str(error) for error in result.skipped],
+        "problems": [str(error) for error in result.problems[len(result.skipped) :]],
+    }
