@@ -103,9 +103,15 @@ def builtin_modules(tree: ModuleTree) -> list[ModuleInfo]:
     Raises FileError where one of the lists is there and cannot be read.
     """
     data = tree.read_text("modules.builtin.modinfo") or b""
-    infos = {info.name: info for info in parse_builtin_modinfo(data, merge=True)}
-    for path in _lines(tree, "modules.builtin"):
-        name = name_from_path(path)
+    listed = dict.fromkeys(map(name_from_path, _lines(tree, "modules.builtin")))
+    # The first list also has parts of the kernel that never are modules, such as acpi and vt. They are of use
+    # only for their aliases, and must not answer to a name that is another module's alias.
+    infos = {
+        info.name: info
+        for info in parse_builtin_modinfo(data, merge=True)
+        if info.name in listed or info.aliases or not listed
+    }
+    for name in listed:
         infos.setdefault(name, ModuleInfo((("name", name),)))
     return list(infos.values())
 
@@ -161,7 +167,7 @@ def _less_files(
     """Return ``builtin`` without what has the name of a file and is not in ``listed``, where that has anything.
 
     modules.builtin.modinfo also names parts of the kernel that never are modules. Linux 6.12 has ``core`` there,
-    for several of them, and c2port's core.ko beside it.
+    for several of them, and c2port's core.ko beside it; on s390x ``keyboard`` has aliases there.
     """
     sure = set(map(name_from_path, listed)) or {info.name for info in builtin}
     doubtful = {info.name for info in files} - sure

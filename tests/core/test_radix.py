@@ -197,9 +197,9 @@ def test_twice_the_text_takes_at_most_twice_the_steps(steps: list[int]) -> None:
 
 
 def test_many_patterns_are_walked_without_recursion() -> None:
-    """A pattern of thousands of tokens, as a hostile module may hold, is added, found and printed."""
-    text = "?a" * 5000
+    """A pattern of two thousand tokens, as a hostile module may hold, is added, found and printed."""
+    text = "?a" * 1000
     tree = tree_of(text)
     assert tree.lookup(text) == {0}
     assert [str(pattern) for pattern, _ in tree.walk()] == [text]
-    assert tree.format().count("\n") == 9999
+    assert tree.format().count("\n") == 1999

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from tests.require import need
 
+import kmodkit
+from bench import peers
+from tests.require import need
 from tools import material
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kmodkit import ScanResult
     from tools.material import Kernel
 
 # Plain and compressed modules, both byte orders, both word sizes.
@@ -50,13 +54,42 @@ def bookworm() -> Kernel:
 
 
 @pytest.fixture(scope="session")
+def trixie() -> Kernel:
+    """The amd64 kernel with compressed modules."""
+    return _cached("trixie-amd64")
+
+
+@pytest.fixture(scope="session")
+def s390x() -> Kernel:
+    """The big-endian kernel, which is also the smallest."""
+    return _cached("trixie-s390x")
+
+
+@pytest.fixture(scope="session")
+def scan_of() -> Callable[[Kernel], ScanResult]:
+    """A function that scans a kernel, once in a process."""
+    return functools.cache(lambda kernel: kmodkit.scan(kernel.root))
+
+
+@pytest.fixture(scope="session")
+def scanned(kernel: Kernel, scan_of: Callable[[Kernel], ScanResult]) -> ScanResult:
+    """The scan of each kernel in turn."""
+    return scan_of(kernel)
+
+
+@pytest.fixture(scope="session")
+def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory for the programs that the tests compile."""
+    need(peers.compiler(), "there is no C compiler: install gcc", "cc")
+    return tmp_path_factory.mktemp("build")
+
+
+@pytest.fixture(scope="session")
 def depmodded() -> Depmodded:
     """A function that returns a copy of a kernel's root with the files that the real depmod writes."""
 
     def make(kernel: Kernel, tool: Path | Sequence[str] | None = None) -> Path:
-        return material.depmodded(
-            kernel, tool or need(material.machine_depmod(), "depmod is not there", "kmod")
-        )
+        return material.depmodded(kernel, tool or need(material.machine_depmod(), "depmod is not there", "kmod"))
 
     return make
 

@@ -23,6 +23,11 @@ VERBS: Final = {
     "info": "show what modules say of themselves",
     "deps": "show what modules need, in load order",
     "patterns": "show the tree of alias patterns",
+    "load": "load modules and what they need",
+    "unload": "unload modules",
+    "status": "show what is loaded",
+    "coldplug": "load what the devices that are there need",
+    "watch": "follow devices as they come, and load what they need",
     "ktest": "run a command inside a real kernel in QEMU",
 }
 
@@ -31,7 +36,7 @@ usage: kmodkit VERB [ARGUMENT...]
        kmodkit VERB --help
        kmodkit --version
 
-Read, index and look up Linux kernel modules.
+Read, index, look up, load and unload Linux kernel modules.
 
 """
 
@@ -39,6 +44,9 @@ Read, index and look up Linux kernel modules.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; argparse raises SystemExit for --help and wrong words."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:2] == ["-q", "--"]:
+        # How the kernel calls the helper named in /proc/sys/kernel/modprobe (kernel/module/kmod.c).
+        words.insert(0, "load")
     if not words or words[0] not in VERBS:
         return _without_verb(words)
     try:

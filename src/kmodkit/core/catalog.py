@@ -164,12 +164,12 @@ class Catalog:
         wanted = [self[name].name for name in names]
         order = load_order(
             wanted,
-            self._needs,
-            lambda name: self._targets(self[name].softdeps.pre) if soft else (),
-            lambda name: [
-                *(self._targets(self[name].softdeps.post) if soft else ()),
+            self.needs,
+            lambda name: self.soft_targets(name).pre if soft else (),
+            lambda name: (
+                *(self.soft_targets(name).post if soft else ()),
                 *(self._targets(self[name].weakdeps) if weak else ()),
-            ],
+            ),
         )
         modules = [self[name] for name in order]
         return tuple([module for module in modules if builtin or not module.builtin])
@@ -180,7 +180,28 @@ class Catalog:
         Raises ModuleNotFoundError, UnknownDependencyError and CycleError.
         """
         module = self[name]
-        return tuple(self[need] for need in hard_order(self._needs(module.name), self._needs))
+        return tuple(self[need] for need in hard_order(self.needs(module.name), self.needs))
+
+    def needs(self, name: str) -> tuple[str, ...]:
+        """Return the names of the direct hard dependencies of a module.
+
+        Raises ModuleNotFoundError, and UnknownDependencyError where one of them is no module of the catalog.
+        """
+        module = self[name]
+        for need in module.depends:
+            if need not in self._positions:
+                raise UnknownDependencyError(module.name, need)
+        return module.depends
+
+    def soft_targets(self, name: str) -> SoftDeps:
+        """Return the names of the modules that the soft dependencies of a module mean.
+
+        A soft dependency may name an alias, and then means every module that has it. Targets that do not exist,
+        or cannot be loaded for want of a hard dependency, are left out, as their failure would not matter.
+        Raises ModuleNotFoundError.
+        """
+        pre, post = self[name].softdeps
+        return SoftDeps(self._targets(pre), self._targets(post)) if pre or post else NO_SOFTDEPS
 
     @property
     def unknown_dependencies(self) -> Mapping[str, tuple[str, ...]]:
@@ -213,24 +234,14 @@ class Catalog:
             self._indexes[builtin] = tree
         return tree
 
-    def _needs(self, name: str) -> tuple[str, ...]:
-        module = self[name]
-        for need in module.depends:
-            if need not in self._positions:
-                raise UnknownDependencyError(module.name, need)
-        return module.depends
-
-    def _targets(self, names: Iterable[str]) -> list[str]:
-        """Return the modules that soft or weak dependencies mean; unknown ones mean none.
-
-        A soft dependency on a module that cannot be loaded is passed over, as its failure to load would be.
-        """
+    def _targets(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the modules that soft or weak dependencies mean, as far as they can be loaded."""
         found = dict.fromkeys(module.name for name in names for module in self.resolve(name))
-        return [name for name in found if self._loadable(name)]
+        return tuple(name for name in found if self._loadable(name))
 
     def _loadable(self, name: str) -> bool:
         try:
-            hard_order([name], self._needs)
+            hard_order([name], self.needs)
         except DependencyError:
             return False
         return True

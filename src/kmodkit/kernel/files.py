@@ -15,7 +15,7 @@ from kmodkit.core.elf import Elf
 from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf
 from kmodkit.core.names import module_file_suffix
 from kmodkit.core.signature import Signature, read_signature
-from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
+from kmodkit.errors import CompressionError, FileError, FormatError, KmodError, TreeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,7 @@ def _decompressor(kind: str) -> _Decompressor:
 
 def read_file(path: str | os.PathLike[str], *, max_size: int) -> bytes:
     """Return the contents of a regular file; raises FileError, also where it has more than ``max_size`` bytes."""
-    with _opened(path) as fd:
+    with opened(path) as fd:
         return _read_whole(fd, os.fspath(path), max_size)
 
 
@@ -157,7 +157,7 @@ def read_module(
     ``name`` is the path that the result carries, by default ``path`` itself. Of a plain file only the pieces
     that matter are read. Raises FileError, CompressionError, ElfError and ModinfoError, each naming the file.
     """
-    with _named(path), _opened(path) as fd:
+    with _named(path), opened(path) as fd:
         size = os.fstat(fd).st_size
         info_path = os.fspath(path) if name is None else name
         if compression(os.pread(fd, 8, 0)) is None:
@@ -190,8 +190,8 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[int]:
-    """Open a regular file for reading."""
+def opened(path: str | os.PathLike[str]) -> Iterator[int]:
+    """Open a regular file for reading, as a descriptor; raises FileError, also for an OSError of the body."""
     name = os.fspath(path)
     try:
         # O_NONBLOCK: a fifo called x.ko must not stop us.
@@ -204,7 +204,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[int]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise FileError(None, "not a regular file", name)
         yield fd
-    except FileError:
+    except KmodError:
         raise
     except OSError as error:
         raise FileError.wrap(error, name) from error

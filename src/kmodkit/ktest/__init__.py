@@ -7,7 +7,7 @@
 
     setup = ktest.Setup(kernel=Path("/"), modules=("e1000e",))
     with ktest.start(setup) as vm:
-        vm.run(["python3", "-c", "print('hello')"]).output      # b"hello\\n"
+        vm.run(["python3", "-c", "print('hello')"]).output
         vm.qmp("device_add", driver="e1000e", id="nic", bus="rp0")
 
 `docs/ktest.md` in the repository is the manual; `kmodkit.ktest.plugin` is the pytest plugin, and

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kmodkit.errors import KtestError
@@ -11,6 +10,7 @@ from kmodkit.ktest.vmlinux import release_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _MODULE_PARENTS: Final = ("usr/lib/modules", "lib/modules")
 

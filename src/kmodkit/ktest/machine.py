@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from kmodkit.errors import KtestError, KtestLostError, KtestTimeoutError
@@ -16,6 +15,7 @@ from kmodkit.ktest.qemu import MachineSpec, Qemu, arguments, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 BOOT_TIMEOUT: Final = 120.0
 """Seconds a guest may take to boot: ten to fifty times what it needs on a quiet machine."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-import zlib
 import time
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 

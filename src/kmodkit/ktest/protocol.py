@@ -2,7 +2,7 @@
 
 A frame is one line of ASCII::
 
-    KT1 NONCE LENGTH CRC JSON\\n
+    KT1 NONCE LENGTH CRC JSON NEWLINE
 
 LENGTH (decimal) and CRC (``zlib.crc32``, eight hexadecimal digits) are those of JSON, an object. NONCE is the
 host's, new for every run, and comes back in every answer, so that no answer of another run, and nothing

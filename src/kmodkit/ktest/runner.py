@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -74,7 +75,7 @@ def start(
 ) -> Machine:
     """Return a guest to use in a ``with`` statement: restored from a snapshot, or with ``cold`` booted."""
     spec = prepare(setup, root=root)
-    source = spec if cold else snapshot(spec, boot_timeout=boot_timeout, root=root)
+    source = spec if cold else snapshot(spec, boot_timeout=boot_timeout, on_data=on_data, root=root)
     return Machine(source, on_data=on_data, boot_timeout=boot_timeout)
 
 
@@ -104,7 +105,12 @@ def module_files(kernel: KernelFiles, names: Sequence[str], *, root: Path | None
     files = {_below(tree, name) for name in names if name.endswith(_SUFFIXES)}
     plain = sorted(name for name in names if not name.endswith(_SUFFIXES) and name != ALL_MODULES)
     if ALL_MODULES in names or plain:
-        everything = sorted(path for path in tree.rglob("*.ko*") if path.name.endswith(_SUFFIXES))
+        everything = [
+            Path(directory, name)
+            for directory, _, names in os.walk(tree)
+            for name in names
+            if name.endswith(_SUFFIXES)
+        ]
         if ALL_MODULES in names:
             files.update(path.relative_to(tree) for path in everything)
         if plain:
@@ -136,7 +142,7 @@ def _closure(tree: Path, files: Sequence[Path], names: Sequence[str], root: Path
         found = scan(tree).catalog.closure(names, weak=True)
         path.write_text(json.dumps([module.path for module in found if module.path]), encoding="utf-8")
 
-    facts = [[str(path), status.st_size, status.st_mtime_ns] for path in files for status in (path.stat(),)]
+    facts = sorted([str(path), (status := path.stat()).st_size, status.st_mtime_ns] for path in files)
     key = hashlib.sha256(json.dumps([facts, list(names)]).encode()).hexdigest()[:32]
     try:
         kept = cached(f"closure-{key}", make, root=root)

@@ -11,7 +11,6 @@ import lzma
 import struct
 import sys
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kmodkit.errors import KtestError
@@ -19,6 +18,7 @@ from kmodkit.ktest.cache import cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _PT_NOTE: Final = 4
 _XEN_PVH_ENTRY: Final = 0x12

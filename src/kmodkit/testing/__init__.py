@@ -1,4 +1,5 @@
-"""Public fakes for tests: modules and module trees that are real files, made from values.
+"""Public fakes for tests: modules and module trees that are real files, made from values,
+and a kernel that answers as a real one does.
 
 >>> from kmodkit.core.elf import Elf
 >>> from kmodkit.core.modinfo import modinfo_from_elf
@@ -9,6 +10,7 @@
 """
 
 from kmodkit.testing.builder import AppendedSignature, Compression, ModuleBuilder, compress
+from kmodkit.testing.fake_kernel import FakeKernel
 from kmodkit.testing.tree import write_tree
 
-__all__ = ["AppendedSignature", "Compression", "ModuleBuilder", "compress", "write_tree"]
+__all__ = ["AppendedSignature", "Compression", "FakeKernel", "ModuleBuilder", "compress", "write_tree"]
