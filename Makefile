@@ -56,7 +56,8 @@ bench: $(VENV)/.dev
 proto:
 	$(PYTHON) -m venv build/protoc
 	build/protoc/bin/pip install -q grpcio-tools==1.68.1 'setuptools<80'
-	cd src && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. kmodkit/meta/meta.proto
+	cd src && ../build/protoc/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+	  kmodkit/meta/meta.proto kmodkit/fsspec/fsspec.proto
 
 $(VENV)/.run: pyproject.toml
 	@sh tools/system-packages python

@@ -180,27 +180,27 @@ _DMI: Final = (
 
 
 def typical_machine() -> list[bytes]:
-    """Return the 300 modalias lines of a laptop, in the mix in which its sysfs would show them."""
+    """Return 300 different modalias lines, in the mix in which the sysfs of a laptop shows them."""
     lines = []
-    for number, device in enumerate(_PCI):
+    for number, device in enumerate(_PCI * 3):
         ids, cls = device.split()
         vendor, product = ids.split(":")
         lines.append(
             f"pci:v0000{vendor}d0000{product}sv000017AAsd0000{0x2292 + number:04X}"
             f"bc{cls[:2]}sc{cls[2:]}i{number % 3:02X}"
         )
-    for number, device in enumerate(_USB * 2):
+    for number, device in enumerate(_USB * 4):
         ids, dc, interface = device.split()
         vendor, product = ids.split(":")
         ic, isc, ip = interface[:2], interface[2:4], interface[4:]
         lines.append(f"usb:v{vendor}p{product}d{number:04}dc{dc}dsc00dp01ic{ic}isc{isc}ip{ip}in{number % 4:02X}")
-    lines += [f"acpi:{ids}:" for ids in _ACPI * 3]
+    lines += [f"acpi:{ids}:" for ids in _ACPI]
     lines += [f"platform:{name}" for name in _PLATFORM]
     lines += _OTHER
     features = "".join(f",{number:04X}" for number in range(0x1A0) if number % 7 not in (3, 5))
-    lines += [f"cpu:type:x86,ven0000fam0006mod008E:feature:{features}"] * 8
+    lines.append(f"cpu:type:x86,ven0000fam0006mod008E:feature:{features}")
     keys = "".join(f"{key:X}," for key in (*range(0x71, 0x75), *range(0x80, 0xA0, 3), 0xD4, 0xE3))
-    lines += [f"input:b0011v{number:04X}p0001eAB41-e0,1,4,11,14,k{keys}ram4,l0,1,2,sfw" for number in range(20)]
+    lines += [f"input:b0011v{number:04X}p0001eAB41-e0,1,4,11,14,k{keys}ram4,l0,1,2,sfw" for number in range(30)]
     lines.append(_DMI)
     lines += [f"platform:acme-widget.{number}" for number in range(300 - len(lines))]
     return [line.encode() for line in lines]

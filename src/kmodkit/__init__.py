@@ -44,7 +44,7 @@ _HOMES = {
         "UnknownDependencyError",
     ),
     "kmodkit.kernel.files": ("ModuleTree", "find_tree", "read_module", "read_signed_module"),
-    "kmodkit.scanner": ("ScanResult", "load_metadata", "save_metadata", "scan"),
+    "kmodkit.scanner": ("ScanResult", "load_metadata", "open_metadata", "save_metadata", "scan"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         UnknownDependencyError,
     )
     from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_signed_module
-    from kmodkit.scanner import ScanResult, load_metadata, save_metadata, scan
+    from kmodkit.scanner import ScanResult, load_metadata, open_metadata, save_metadata, scan
 
 __all__ = [
     "Catalog",
@@ -102,6 +102,7 @@ __all__ = [
     "UnknownDependencyError",
     "find_tree",
     "load_metadata",
+    "open_metadata",
     "parse_builtin_modinfo",
     "parse_modinfo",
     "read_module",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import select
 import threading
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kmodkit.core.uevent import Uevent
+from kmodkit.errors import KmodError
 from kmodkit.kernel.netlink import Overrun, Rejected, UeventSocket
 from kmodkit.kernel.uevents import read_modaliases
 from kmodkit.manager import Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from kmodkit.manager import Manager, Outcome
 
@@ -35,8 +37,9 @@ class Report:
     """What one round of looking at devices did.
 
     ``cause``: ``coldplug`` (all devices, at the start), ``event``, ``overrun`` (events were lost, so all devices
-    again) or ``rejected`` (a datagram that was refused, or an error receiving; ``reason`` says why).
-    ``modaliases`` are those that were looked up, ``result`` what was loaded for them.
+    again) or ``rejected`` (a datagram that was refused, or an error receiving).
+    ``modaliases`` are those that were looked up, ``result`` what was loaded for them. ``reason`` says why
+    something was rejected, or which error ended the round.
     """
 
     cause: Cause
@@ -86,7 +89,9 @@ class Watcher:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kmodkit-load")
         self._reports: deque[Report] = deque()
-        self._stopped = threading.Event()
+        # No Event: a signal handler must not take the lock that setting one needs.
+        self._stopped = False
+        self._failures = 0
         # Set while a walk over all devices is queued and has not begun: losing events twice asks for one walk.
         self._walk_queued = threading.Event()
         if coldplug:
@@ -103,22 +108,26 @@ class Watcher:
         self.stop()
         self._pool.shutdown(cancel_futures=True)
         self._sock.close()
-        if self._wake >= 0:
-            os.close(self._wake)
-            self._wake = -1
+        wake, self._wake = self._wake, -1
+        if wake >= 0:
+            os.close(wake)
 
     def stop(self) -> None:
         """End the iteration; safe in a signal handler."""
-        self._stopped.set()
+        self._stopped = True
         self._wake_up()
 
     def __iter__(self) -> Iterator[Report]:
         poll = select.poll()
         poll.register(self._sock.fileno(), select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        while not self._stopped.is_set():
+        wake = select.poll()
+        for one in (poll, wake):
+            one.register(self._wake, select.POLLIN)
+        while not self._stopped:
             poll.poll()
             yield from self._turn()
+            if self._failures > 1:
+                wake.poll(self._pause() * 1000)
         yield from self._drain()
 
     async def __aiter__(self) -> AsyncIterator[Report]:
@@ -128,11 +137,13 @@ class Watcher:
         for descriptor in descriptors:
             loop.add_reader(descriptor, ready.set)
         try:
-            while not self._stopped.is_set():
+            while not self._stopped:
                 await ready.wait()
                 ready.clear()
                 for report in self._turn():
                     yield report
+                if self._failures > 1:
+                    await asyncio.sleep(self._pause())
         finally:
             for descriptor in descriptors:
                 loop.remove_reader(descriptor)
@@ -144,24 +155,39 @@ class Watcher:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
         modaliases: dict[str, None] = {}
+        lost = False
         for _ in range(_LONGEST_BATCH):
             received = self._sock.receive(0)
             if received is None:
+                self._failures = 0
                 break
+            failed = isinstance(received, Rejected) and received.errno is not None
+            self._failures = self._failures + 1 if failed else 0
             if isinstance(received, Overrun):
-                self._queue_walk("overrun")
+                lost = True
             elif isinstance(received, Rejected):
                 self._reports.append(Report("rejected", reason=received.reason))
+                if failed:
+                    break
             elif isinstance(received, Uevent) and received.action in _ACTIONS:
                 modaliases.update(dict.fromkeys(received.modaliases))
+        if lost:
+            self._queue_walk("overrun")
         if modaliases:
-            self._pool.submit(self._load, "event", list(modaliases)).add_done_callback(self._note)
+            self._submit("event", self._load, list(modaliases))
         return list(self._drain())
+
+    def _pause(self) -> float:
+        """Return the seconds to wait after receiving failed again: an error that stays must not make us spin."""
+        return float(min(0.01 * 2 ** min(self._failures, 10), 1.0))
 
     def _queue_walk(self, cause: Cause) -> None:
         if not self._walk_queued.is_set():
             self._walk_queued.set()
-            self._pool.submit(self._walk, cause).add_done_callback(self._note)
+            self._submit(cause, self._walk)
+
+    def _submit(self, cause: Cause, work: Callable[..., Report], *args: object) -> None:
+        self._pool.submit(work, cause, *args).add_done_callback(functools.partial(self._note, cause))
 
     def _walk(self, cause: Cause) -> Report:
         self._walk_queued.clear()
@@ -170,11 +196,12 @@ class Watcher:
     def _load(self, cause: Cause, modaliases: Sequence[str]) -> Report:
         return Report(cause, tuple(modaliases), self._manager.load_for_devices(modaliases))
 
-    def _note(self, future: Future[Report]) -> None:
+    def _note(self, cause: Cause, future: Future[Report]) -> None:
         if not future.cancelled():
             error = future.exception()
             # An unforeseen error ends one round, never the watch.
-            self._reports.append(Report("rejected", reason=str(error)) if error else future.result())
+            reason = str(error) if isinstance(error, KmodError) else repr(error)
+            self._reports.append(Report(cause, reason=reason) if error else future.result())
             self._wake_up()
 
     def _drain(self) -> Iterator[Report]:
@@ -183,5 +210,6 @@ class Watcher:
 
     def _wake_up(self) -> None:
         if self._wake >= 0:
+            # EAGAIN would mean that it was written to very often and not read: it wakes up then, too.
             with contextlib.suppress(OSError):
                 os.eventfd_write(self._wake, 1)

@@ -12,12 +12,15 @@
     │   ├── MetadataError           a meta.pb file
     │   ├── CpioError               a cpio archive
     │   ├── UeventError             a datagram that is no uevent of the kernel
-    │   └── ProcModulesError        the text of /proc/modules
+    │   ├── ProcModulesError        the text of /proc/modules
+    │   ├── WhenceError             linux-firmware's WHENCE
+    │   └── FsspecError             an FSSpec, as text or as values
     ├── FileError                   a file that cannot be read or written (path, errno); also an OSError
     ├── SyscallError                a system call failed (operation, errno); also an OSError
     ├── ArgumentError               an argument no call can take, such as a NUL; also a ValueError
     ├── TreeError                   a path that holds no module tree, or more than one (path)
     ├── ScanError                   a strict scan met problems (problems)
+    ├── MissingFirmwareError        firmware that no source has, where that is not allowed (missing)
     ├── ModuleNotFoundError         no module has that name (name); also a LookupError
     ├── KtestError                  a run in a virtual machine could not be made (console, output)
     │   ├── KtestTimeoutError       the guest gave no answer in time
@@ -110,6 +113,14 @@ class ProcModulesError(FormatError):
     """A line of ``/proc/modules`` that breaks its format; ``offset`` is where the line begins."""
 
 
+class WhenceError(FormatError):
+    """A line of WHENCE that breaks its format; ``offset`` is where the line begins."""
+
+
+class FsspecError(FormatError):
+    """The text of an FSSpec that breaks its format, or values that none can hold."""
+
+
 class FileError(KmodError, OSError):
     """A file that cannot be read or written; ``errno``, ``strerror`` and ``filename`` as on OSError."""
 
@@ -164,6 +175,21 @@ class ScanError(KmodError):
         first = str(self.problems[0]) if self.problems else "no detail"
         more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
         return f"{first}{more}"
+
+
+class MissingFirmwareError(KmodError):
+    """Firmware that no source has; ``missing`` holds for each a pair of the module and what it asks for."""
+
+    def __init__(self, missing: Sequence[tuple[str, str]]) -> None:
+        super().__init__(tuple(missing))
+        self.missing: tuple[tuple[str, str], ...] = tuple(missing)
+
+    def __str__(self) -> str:
+        if not self.missing:
+            return "firmware is missing"
+        module, firmware = self.missing[0]
+        more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
+        return f"firmware {firmware!r} of module {module!r} is not there{more}"
 
 
 class ModuleNotFoundError(KmodError, LookupError):

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from kmodkit.core.graph import hard_order
 from kmodkit.core.names import normalize_name
 from kmodkit.core.plan import Plan, Step, plan_load, plan_unload
-from kmodkit.errors import KmodError, LoadError, ModuleNotFoundError, SyscallError, UnloadError
+from kmodkit.errors import ArgumentError, KmodError, LoadError, ModuleNotFoundError, SyscallError, UnloadError
 from kmodkit.kernel.files import find_tree
 from kmodkit.kernel.running import RunningKernel
 from kmodkit.kernel.syscalls import ModuleFlags, load_error, unload_error
-from kmodkit.scanner import load_metadata, scan
+from kmodkit.scanner import open_metadata, scan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -33,6 +34,9 @@ METADATA: Final = "meta.pb"
 # How long a load or unload of the same module by somebody else is waited for, and how often it is looked at.
 _BUSY_SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.005
+# EBUSY is also what the initialisation of a module may answer for a device that another driver has, and then it
+# always will: tried over half a second or so.
+_BUSY_TRIES: Final = 8
 _LONGEST_PAUSE: Final = 0.2
 
 Status = Literal["done", "already", "failed", "skipped"]
@@ -163,7 +167,7 @@ class Manager:
         file = Path(path)
         if file.is_dir():
             file /= METADATA
-        return cls(load_metadata(file), file.parent, kernel=kernel)
+        return cls(open_metadata(file), file.parent, kernel=kernel)
 
     @classmethod
     def from_tree(cls, tree: str | os.PathLike[str] | None = None, *, kernel: Kernel | None = None) -> Manager:
@@ -211,15 +215,16 @@ class Manager:
             for module in self.catalog.lookup(modalias)
             if module.name not in self._blacklist
         )
+        live = self._live()
         errors: list[KmodError] = []
         good: list[str] = []
         for name in wanted:
             try:
-                self.catalog.dependencies(name)
+                hard_order([name], self.catalog.needs, done=live)
                 good.append(name)
             except KmodError as error:
                 errors.append(error)
-        return plan_load(self.catalog, good, self._live(), self._options), tuple(errors)
+        return plan_load(self.catalog, good, live, self._options), tuple(errors)
 
     def load(self, name: str, params: str = "") -> Result:
         """Load the module called ``name``, or every one with that alias, and what it needs.
@@ -253,8 +258,8 @@ class Manager:
         """Unload the module called ``name``.
 
         With ``remove_holders`` the modules that use it go first; with ``unused`` the dependencies that nothing
-        uses afterwards go too. A module in use is tried again for up to ``wait`` seconds. Raises ModuleNotLoadedError,
-        ModuleInUseError and UnloadError.
+        uses afterwards go too. A module in use is tried again for up to ``wait`` seconds. Raises
+        ModuleNotLoadedError, ModuleInUseError and UnloadError.
         """
         plan = self.plan_unload(name, remove_holders=remove_holders, unused=unused)
         begin = time.monotonic()
@@ -291,8 +296,13 @@ class Manager:
     def execute(self, plan: Plan) -> Result:
         """Load what ``plan`` says, steps that do not need each other at the same time.
 
-        Returns what became of each step, and never raises for a module. Steps that need one that failed are skipped.
+        Returns what became of each step, and never raises for a module. Steps that need one that failed are
+        skipped; what a step needs and the plan does not have before it counts as done. Raises ArgumentError for
+        a plan to unload, which `unload` carries out.
         """
+        for step in plan:
+            if step.action != "load":
+                raise ArgumentError(f"execute loads, and the plan has a step to {step}")
         begin = time.monotonic()
         outcomes: dict[str, Outcome] = {}
         if len(plan) <= 1 or self._jobs == 1:
@@ -303,11 +313,15 @@ class Manager:
         return Result(tuple(outcomes[step.name] for step in plan), time.monotonic() - begin)
 
     def _execute_together(self, plan: Plan, outcomes: dict[str, Outcome], begin: float) -> None:
+        # Only steps further up in the plan are waited for, so that a plan made by hand cannot wait for itself.
+        before: dict[str, frozenset[str]] = {}
+        for step in plan:
+            before[step.name] = frozenset(name for name in (*step.needs, *step.follows) if name in before)
         todo = list(plan)
         with ThreadPoolExecutor(self._jobs) as pool:
             running: set[Future[Outcome]] = set()
             while todo or running:
-                ready = [step for step in todo if outcomes.keys() >= {*step.needs, *step.follows}]
+                ready = [step for step in todo if outcomes.keys() >= before[step.name]]
                 todo = [step for step in todo if step not in ready]
                 running |= {pool.submit(self._take, step, outcomes, begin) for step in ready}
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -319,7 +333,7 @@ class Manager:
         """Do one step, whose predecessors have all ended."""
         start = time.monotonic()
         for need in step.needs:
-            if not outcomes[need].ok:
+            if need in outcomes and not outcomes[need].ok:
                 error = LoadError(step.name, None, f"it needs {need!r}, which could not be loaded")
                 return _timed(Outcome(step, "skipped", error), start, begin)
         # Whoever comes first loads; the others wait for its answer, with no lock held.
@@ -346,25 +360,28 @@ class Manager:
     def _load_one(self, step: Step) -> Outcome:
         """Load one module whatever others do to it at the same time."""
         until = time.monotonic() + _BUSY_SECONDS
+        tries = _BUSY_TRIES
         for pause in _pauses():
-            state = self.kernel.initstate(step.name)
-            if state == "live":
-                return Outcome(step, "already")
             try:
+                state = self.kernel.initstate(step.name)
+                if state == "live":
+                    return Outcome(step, "already")
                 if state is None:
                     self.kernel.load(str(self.root / (step.path or "")), step.params)
                     return Outcome(step, "done")
             except SyscallError as error:
                 if error.errno == errno.EEXIST:
                     return Outcome(step, "already")
-                if error.errno != errno.EBUSY or time.monotonic() > until:
+                tries -= 1
+                if error.errno != errno.EBUSY or not tries or time.monotonic() > until:
                     reason = load_error(error, step.name, restrictions=self.kernel.restrictions())
                     return Outcome(step, "failed", reason)
             except KmodError as error:
                 return Outcome(step, "failed", error)
-            if time.monotonic() > until:
-                reason = LoadError(step.name, errno.EBUSY, f"it has been {state} for {_BUSY_SECONDS:.0f} s")
-                return Outcome(step, "failed", reason)
+            else:
+                if time.monotonic() > until:
+                    reason = LoadError(step.name, errno.EBUSY, f"it has been {state} for {_BUSY_SECONDS:g} s")
+                    return Outcome(step, "failed", reason)
             time.sleep(pause)
         raise AssertionError("pauses never end")
 

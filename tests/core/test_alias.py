@@ -3,10 +3,11 @@
 import pickle
 
 import pytest
-from tests.libc import fnmatch
 
+from kmodkit.core import alias
 from kmodkit.core.alias import ANY, STAR, ByteSet, Pattern, Token, join_tokens
 from kmodkit.errors import PatternError
+from tests.libc import fnmatch
 
 ALL_BYTES = bytes(range(1, 256))
 
@@ -83,7 +84,20 @@ def test_patterns_match_as_the_table_says(pattern: bytes, text: bytes, expected:
     assert fnmatch(pattern, text) is expected
 
 
-NAMES = ("alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "xdigit")
+NAMES = (
+    "alnum",
+    "alpha",
+    "blank",
+    "cntrl",
+    "digit",
+    "graph",
+    "lower",
+    "print",
+    "punct",
+    "space",
+    "upper",
+    "xdigit",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -178,3 +192,45 @@ def test_patterns_are_values() -> None:
     assert pickle.loads(pickle.dumps(pattern)) == pattern  # noqa: S301 - our own bytes
     assert len({pattern, Pattern.parse("a*[bc]?")}) == 1
     assert repr(pattern).count("Wild.STAR") == 1
+
+
+QUADRATIC = [
+    "[",
+    "[a",
+    "[!",
+    "[^]",
+    "[[:alpha:]",
+    "[[=a=]",
+    "[a-",
+    "[]",
+    "[!]",
+    "\\a",
+    "[[.a.]",
+    "[[.a.]-",
+    "[x[:",
+    "[=",
+    "[!a]",
+]
+
+
+@pytest.mark.parametrize("piece", QUADRATIC)
+@pytest.mark.parametrize("end", ["", "]", "[:alpha:]", "[[:alpha:]"])
+def test_a_long_pattern_is_parsed_in_proportion_to_its_length(
+    piece: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brackets that are never closed are not read again and again; counted in members, not in seconds."""
+    members = [0]
+    item = alias._BracketReader._item
+
+    def counting(reader: alias._BracketReader) -> object:
+        members[0] += 1
+        return item(reader)
+
+    monkeypatch.setattr(alias._BracketReader, "_item", counting)
+    text = (piece * 3000 + end).encode()
+    pattern = Pattern.parse(text)
+    assert members[0] <= len(text)
+    short = (piece * 5 + end).encode()
+    for probe in (short, b"a", b"[", b"[" * 5, b"a" * 5):
+        assert Pattern.parse(short).matches(probe) is fnmatch(short, probe)
+    assert Pattern.parse(bytes(pattern)) == pattern

@@ -180,7 +180,9 @@ def test_the_closure_is_in_load_order_and_leaves_out_what_is_built_in() -> None:
 
 def test_an_unknown_dependency_is_recorded_and_an_error_to_load() -> None:
     """It is not taken for the first module of the catalog, as the format's first writer did."""
-    catalog = chain(Module("first", "f.ko"), Module("a", "a.ko", ("gone", "first", "lost")), Module("b", "b.ko", ("a",)))
+    catalog = chain(
+        Module("first", "f.ko"), Module("a", "a.ko", ("gone", "first", "lost")), Module("b", "b.ko", ("a",))
+    )
     assert catalog.unknown_dependencies == {"a": ("gone", "lost")}
     for name in ("a", "b"):
         with pytest.raises(UnknownDependencyError, match="'a' depends on 'gone'") as caught:

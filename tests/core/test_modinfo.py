@@ -99,7 +99,7 @@ def test_other_keys_are_reached_in_file_order() -> None:
 
 
 def test_depends_is_split_on_commas() -> None:
-    """"depends=a,b" names two modules, not one."""
+    """Of "depends=a,b" come two modules, not one."""
     assert parse_modinfo(b"depends=a,b\0").depends == ("a", "b")
     assert parse_modinfo(b"depends=\0").depends == ()
     assert parse_modinfo(b"depends=a,,b,\0depends=c\0").depends == ("a", "b", "c")
@@ -181,7 +181,9 @@ def test_a_section_of_16_mib_is_too_much() -> None:
 
 def test_built_in_modules_come_one_each_in_file_order() -> None:
     """Entries of one module stand together, and its name is the first of them."""
-    data = b"ext4.license=GPL\0ext4.softdep=pre: crc32c\0crc-32c.alias=a.b=c\0\0junk\0nodot=x\0a.nothing\0"
+    data = (
+        b"ext4.license=GPL\0ext4.softdep=pre: crc32c\0crc-32c.alias=a.b=c\0\0junk\0nodot=x\0a.nothing\0.noname=x\0"
+    )
     infos = parse_builtin_modinfo(data)
     assert [info.name for info in infos] == ["ext4", "crc_32c"]
     assert infos[0].entries == (("name", "ext4"), ("license", "GPL"), ("softdep", "pre: crc32c"))

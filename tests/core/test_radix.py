@@ -108,11 +108,9 @@ def test_the_picture_quotes_what_would_confuse() -> None:
 
 def test_the_walk_gives_back_what_was_added() -> None:
     """Nothing is lost or joined on the way: every pattern comes back with its value."""
-    texts = ["", "abc", "ab", "a*c", "a*d", "a?", "[!x]y", "\\*", b"\xff\xfe", "*"]
+    texts: list[str | bytes] = ["", "abc", "ab", "a*c", "a*d", "a?", "[!x]y", "\\*", b"\xff\xfe", "*"]
     tree = tree_of(*texts)
-    assert {pattern: values for pattern, values in tree.walk()} == {
-        Pattern.parse(text): (value,) for value, text in enumerate(texts)
-    }
+    assert dict(tree.walk()) == {Pattern.parse(text): (value,) for value, text in enumerate(texts)}
 
 
 def test_nodes_tell_their_token_children_and_values() -> None:
@@ -179,7 +177,7 @@ def test_stars_cost_no_more_than_nodes_times_length(pattern: str, steps: list[in
 def test_many_catastrophes_in_one_tree_stay_within_the_same_bound(steps: list[int]) -> None:
     """The bound holds for all patterns together, however they share their nodes."""
     tree = tree_of(*CATASTROPHES)
-    text = b"a" * 1024
+    text = b"a" * 256
     assert tree.lookup(text + b"b") == set(range(len(CATASTROPHES))) - {4}
     assert steps[0] <= nodes(tree) * (len(text) + 2)
 
@@ -188,7 +186,7 @@ def test_twice_the_text_takes_at_most_twice_the_steps(steps: list[int]) -> None:
     """Growth is linear in the text, as a count of steps and not a time shows."""
     tree = tree_of(*CATASTROPHES)
     counts = []
-    for size in (512, 1024, 2048):
+    for size in (256, 512, 1024):
         steps[0] = 0
         tree.lookup(b"a" * size)
         counts.append(steps[0])

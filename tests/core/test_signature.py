@@ -91,9 +91,7 @@ def test_the_older_form_names_the_signer_in_the_trailer() -> None:
         blob=b"bare", kind=1, algorithm=1, digest=6, signer=b"Fedora kernel key", key_id=b"\x01\x02"
     )
     signature = read(ModuleBuilder("a", signature=appended).build())
-    assert signature == Signature(
-        "X509", len(PLAIN), b"bare", "Fedora kernel key", b"\x01\x02", "sha512", "RSA"
-    )
+    assert signature == Signature("X509", len(PLAIN), b"bare", "Fedora kernel key", b"\x01\x02", "sha512", "RSA")
     assert signature.details() is signature
 
 

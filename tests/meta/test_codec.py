@@ -2,15 +2,16 @@
 
 import itertools
 import random
+import tracemalloc
 
 import pytest
-from tests.meta import reference
 
 from kmodkit.core.catalog import Catalog, Module
 from kmodkit.core.modinfo import SoftDeps, parse_modinfo
 from kmodkit.errors import MetadataError
 from kmodkit.meta import meta_pb2
 from kmodkit.meta.codec import MAX_BRANCHES, MAX_DEPTH, MAX_PATTERN, decode, encode
+from tests.meta import reference
 
 Node = meta_pb2.RadixNode
 
@@ -91,7 +92,7 @@ def test_the_same_catalog_gives_the_same_bytes() -> None:
     aliases = [f"pci:v{number:04X}*" for number in range(50)] + ["[a-c]x", "é", "*"]
     trees = set()
     for seed in range(3):
-        random.Random(seed).shuffle(aliases)  # noqa: S311 - an order, not a secret
+        random.Random(seed).shuffle(aliases)
         data = encode(Catalog((Module("a", "a.ko", aliases=tuple(aliases)),)))
         trees.add(message(data).module_device_matches.SerializeToString(deterministic=True))
     assert len(trees) == 1
@@ -138,8 +139,10 @@ def test_a_catalog_becomes_these_very_bytes() -> None:
 
 
 def test_depends_is_split_on_commas() -> None:
-    """"depends=a,b" becomes two indices."""
-    infos = [parse_modinfo(text, path) for text, path in ((b"depends=b,c\0", "a.ko"), (b"", "b.ko"), (b"", "c.ko"))]
+    """Of "depends=a,b" come two indices."""
+    infos = [
+        parse_modinfo(text, path) for text, path in ((b"depends=b,c\0", "a.ko"), (b"", "b.ko"), (b"", "c.ko"))
+    ]
     meta = message(encode(Catalog.from_modinfo(infos)))
     assert list(meta.modules[0].depends) == [1, 2]
     assert not meta.modules[0].depends_names
@@ -214,7 +217,7 @@ def test_aliases_of_what_is_built_in_stay_out_of_the_tree() -> None:
 def test_a_pattern_with_too_many_branches_is_kept_outside_of_the_tree() -> None:
     """Branches multiply; beyond a bound the pattern is carried as text, and ours still matches it."""
     most, too_many = "[ac][eg][ik][mo][qs][uw]", "[ac][eg][ik][mo][qs][uw][y0]"
-    assert 2**6 == MAX_BRANCHES
+    assert MAX_BRANCHES == 2**6
     data = encode(with_aliases(most, too_many))
     assert len(reference.lookup(data, b"aeimqu")) == 1
     assert reference.lookup(data, b"aeimquy") == []
@@ -368,6 +371,21 @@ def test_a_circle_of_dependencies_is_an_error_that_shows_it() -> None:
     refused(meta, "circle: r8169 -> r8169")
 
 
+def test_many_long_circles_are_refused_in_little_memory() -> None:
+    """Modules that all lead back to the first make circles by the square of their number; one is enough."""
+    meta = meta_pb2.Meta()
+    for position in range(3_000):
+        meta.modules.add(name=f"m{position}", depends=[(position + 1) % 3_000, 0])
+    data = meta.SerializeToString()
+    tracemalloc.start()
+    try:
+        with pytest.raises(MetadataError, match="circle"):
+            decode(data)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_an_unknown_node_type_is_an_error() -> None:
     """proto3 keeps unknown numbers of an enumeration; a root further down is as meaningless."""
     for kind in (5, -1, Node.ROOT):
@@ -398,25 +416,15 @@ def test_a_byte_range_that_is_none_is_an_error(low: int, high: int) -> None:
 def test_very_deep_nesting_is_an_error() -> None:
     """However deep the nodes stand, the answer is an error and neither a crash nor a RecursionError."""
     for depth in (200, 100_000):
-        data = b""
-        lengths = bytearray()
+        body = bytearray()  # backwards, as each length is known only when what it counts is there
         for _ in range(depth):
-            size = len(data) + len(lengths)
-            varint = bytearray()
-            while size > 0x7F:
-                varint.append(size & 0x7F | 0x80)
-                size >>= 7
-            varint.append(size)
-            lengths += bytes([*reversed(varint), 0x2A])
-        body = bytes(reversed(lengths))
-        meta = meta_pb2.Meta()
-        data = b"\x12" + _varint(len(body)) + body
+            body += bytes([*reversed(varint(len(body))), 0x2A])
         with pytest.raises(MetadataError, match="too deeply nested"):
-            decode(data)
-        assert not meta.modules
+            decode(b"\x12" + varint(len(body)) + bytes(reversed(body)))
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number as the wire format has it."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -435,7 +443,7 @@ def test_a_nul_in_an_alias_is_an_error() -> None:
 
 
 def test_a_range_that_takes_in_the_nul_byte_is_read() -> None:
-    """[\\0-\\x1f] can be in a file although no text can write it; its complement says the same."""
+    """A range from NUL up can be in a file although no text can write it; its complement says the same."""
     meta = other_writers()
     meta.module_device_matches.children.add(type=Node.BYTE_RANGE, start_byte=0, end_byte=0x1F, module_index=[0])
     catalog = decode(meta.SerializeToString())

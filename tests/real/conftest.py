@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import os
+import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import pytest
 
@@ -19,8 +22,16 @@ if TYPE_CHECKING:
     from kmodkit import ScanResult
     from tools.material import Kernel
 
+T = TypeVar("T")
+
 # Plain and compressed modules, both byte orders, both word sizes.
 KEYS = ("bookworm-amd64", "trixie-amd64", "trixie-s390x", "trixie-armhf")
+
+
+class Once(Protocol):
+    """The type of the ``once`` fixture."""
+
+    def __call__(self, name: str, make: Callable[[], T]) -> T: ...  # noqa: D102
 
 
 class Depmodded(Protocol):
@@ -66,9 +77,27 @@ def s390x() -> Kernel:
 
 
 @pytest.fixture(scope="session")
-def scan_of() -> Callable[[Kernel], ScanResult]:
-    """A function that scans a kernel, once in a process."""
-    return functools.cache(lambda kernel: kmodkit.scan(kernel.root))
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A function that makes a value for a name, once in all processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def get(name: str, make: Callable[[], T]) -> T:
+        with open(base / f"{name}.lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            kept = base / f"{name}.pickle"
+            if not kept.exists():
+                kept.write_bytes(pickle.dumps(make()))
+            return cast("T", pickle.loads(kept.read_bytes()))  # noqa: S301 - our own of a minute ago
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def scan_of(once: Once) -> Callable[[Kernel], ScanResult]:
+    """A function that scans a kernel."""
+    return functools.cache(lambda kernel: once(f"scan-{kernel.key}", lambda: kmodkit.scan(kernel.root)))
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def load_catalog(args: argparse.Namespace) -> Catalog:
     """Return the catalog that ``--tree`` or ``--meta`` names, by default the running kernel's."""
-    from kmodkit.scanner import load_metadata
+    from kmodkit.scanner import open_metadata
 
     if args.meta is not None:
-        return load_metadata(args.meta)
+        return open_metadata(args.meta)
     result = scan_tree(args.tree)
     warn_skipped(result)
     return result.catalog
@@ -74,6 +74,15 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output, all of them."""
+    sys.stdout.flush()
+    rest = memoryview(data)
+    # Where Python runs unbuffered, a write may take only a part; the next one then says what is wrong.
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
 
 
 def print_json(value: object) -> None:

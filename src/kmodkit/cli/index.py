@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="fail on any skipped file, unknown dependency or dependency cycle"
     )
     parser.add_argument(
-        "-j", "--jobs", metavar="N", type=int, help="threads that unpack; default: one a processor"
+        "-j", "--jobs", metavar="N", type=positive_int, help="threads that unpack; default: one a processor"
     )
     common.add_json(parser)
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     common.warn_skipped(result)
     data = encode(result.catalog)
     if args.output == "-":
-        sys.stdout.buffer.write(data)
+        common.write_bytes(data)
         return 1 if result.skipped else 0
     path = args.output or f"{result.tree.root}/meta.pb"
     replace_file(path, data)
@@ -60,6 +60,14 @@ def run(args: argparse.Namespace) -> int:
             f"{len(data)} bytes" + (f"; {len(result.skipped)} files skipped" if result.skipped else "")
         )
     return 1 if result.skipped else 0
+
+
+def positive_int(word: str) -> int:
+    """Return a number of the command line; argparse refuses what raises ValueError."""
+    number = int(word)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _summary(result: ScanResult, path: str, size: int) -> dict[str, object]:

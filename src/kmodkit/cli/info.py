@@ -93,7 +93,7 @@ def format_info(
     """
     end = "\0" if null else "\n"
     out = []
-    fields = _fields(filename, info, signature)
+    fields = _fields(filename, info, signature, alone=field == "parm")
     if field == "parmtype":
         fields = iter((field, value) for value in info.get_all(field))
     for key, value in fields:
@@ -107,8 +107,10 @@ def format_info(
     return "".join(out)
 
 
-def _fields(filename: str | None, info: ModuleInfo, signature: Signature | None) -> Iterator[tuple[str, str]]:
-    """Yield the lines of modinfo as key and value, in its order."""
+def _fields(
+    filename: str | None, info: ModuleInfo, signature: Signature | None, *, alone: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the lines of modinfo as key and value, in its order; ``alone`` where it is asked for parameters."""
     if filename is None:
         yield "name", info.name
         yield "filename", "(builtin)"
@@ -127,7 +129,8 @@ def _fields(filename: str | None, info: ModuleInfo, signature: Signature | None)
     # modinfo puts each parameter it meets in front of the ones before.
     for parameter in reversed(info.parameters):
         if parameter.description is None:
-            yield "parm", f"{parameter.name}:{parameter.type}"
+            kind = f" ({parameter.type})" if alone else parameter.type
+            yield "parm", f"{parameter.name}:{kind}"
         else:
             kind = f" ({parameter.type})" if parameter.type is not None else ""
             yield "parm", f"{parameter.name}:{parameter.description}{kind}"
@@ -169,8 +172,7 @@ def _record(path: str | None, info: ModuleInfo, signature: Signature | None) -> 
 
 
 def _write(text: str) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    common.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 class _Finder:

@@ -30,9 +30,7 @@ LOST: Final = 254
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     add = parser.add_argument
-    kernel_help = (
-        "a kernel image, or a directory that holds one and its modules, as an unpacked kernel package does"
-    )
+    kernel_help = "a kernel image, or a directory that holds one and its modules, as an unpacked package does"
     add("--kernel", metavar="PATH", required=True, help=kernel_help)
     add("--modules-root", metavar="DIR", help="the modules, where they are not beside the kernel")
     add("--module", metavar="NAME", action="append", default=[], help="have this module in the guest; '*' for all")

@@ -8,7 +8,6 @@ Exit status: 0 everything is loaded, 1 something is not or was not found, 2 the 
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from kmodkit.cli import modules
@@ -29,23 +28,21 @@ def run(args: argparse.Namespace) -> int:
     """Load what is named; status 1 where something could not be loaded."""
     from kmodkit.errors import KmodError, ModuleNotFoundError
 
+    requests = _requests(args)
     manager = modules.open_manager(args)
-    status = 0
-    for name, params in _requests(args):
+    shown = modules.Shown("load", args)
+    for name, params in requests:
         try:
             plan = manager.plan(name, params)
             if args.dry_run:
-                modules.show_plan(plan, as_json=args.json)
+                shown.plan(plan)
             else:
-                status |= modules.show_result("load", manager.execute(plan), as_json=args.json)
+                shown.result(manager.execute(plan))
         except ModuleNotFoundError as error:
-            status = 1
-            if not args.quiet:
-                print(f"kmodkit load: {error}", file=sys.stderr)
+            shown.error(error, quiet=args.quiet)
         except KmodError as error:
-            status = 1
-            print(f"kmodkit load: {error}", file=sys.stderr)
-    return status
+            shown.error(error)
+    return shown.end()
 
 
 def _requests(args: argparse.Namespace) -> list[tuple[str, str]]:

@@ -10,7 +10,8 @@ from kmodkit.cli import common
 if TYPE_CHECKING:
     import argparse
 
-    from kmodkit.core.plan import Plan
+    from kmodkit.core.plan import Plan, Step
+    from kmodkit.errors import KmodError
     from kmodkit.manager import Manager, Outcome, Result
 
 
@@ -30,6 +31,51 @@ def open_manager(args: argparse.Namespace) -> Manager:
     return Manager.from_tree(args.tree)
 
 
+class Shown:
+    """Shows what becomes of one name after the other: as it happens, but with ``--json`` in one document.
+
+    ``status`` is the exit status so far.
+    """
+
+    def __init__(self, verb: str, args: argparse.Namespace) -> None:
+        self.status = 0
+        self._verb = verb
+        self._args = args
+        self._steps: dict[str, Step] = {}
+        self._results: list[Result] = []
+
+    def plan(self, plan: Plan) -> None:
+        """Keep the steps of a dry run; what an earlier name brings is not done twice."""
+        for step in plan:
+            self._steps.setdefault(step.name, step)
+
+    def result(self, result: Result) -> None:
+        """Show a result."""
+        if self._args.json:
+            self._results.append(result)
+        else:
+            self.status |= show_result(self._verb, result, as_json=False)
+
+    def error(self, error: KmodError, *, quiet: bool = False) -> None:
+        """Name an error that kept a name from being planned for or carried out."""
+        self.status = 1
+        if not quiet:
+            print(f"kmodkit {self._verb}: {error}", file=sys.stderr)
+
+    def end(self) -> int:
+        """Show what has been kept, and return the exit status."""
+        from kmodkit.core.plan import Plan
+        from kmodkit.manager import Result
+
+        if self._args.dry_run:
+            show_plan(Plan(tuple(self._steps.values())), as_json=self._args.json)
+        elif self._args.json:
+            outcomes = tuple(outcome for result in self._results for outcome in result.outcomes)
+            whole = Result(outcomes, sum(result.seconds for result in self._results))
+            self.status |= show_result(self._verb, whole, as_json=True, ok=not self.status)
+        return self.status
+
+
 def show_plan(plan: Plan, *, as_json: bool) -> None:
     """Print a plan, a step a line."""
     if as_json:
@@ -38,10 +84,13 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         print(plan)
 
 
-def show_result(verb: str, result: Result, *, as_json: bool) -> int:
-    """Print what was changed and, on standard error, what failed; return the exit status."""
+def show_result(verb: str, result: Result, *, as_json: bool, ok: bool = True) -> int:
+    """Print what was changed and, on standard error, what failed; return the exit status.
+
+    ``ok`` is False where something failed that the result does not have.
+    """
     if as_json:
-        common.print_json(result_json(result))
+        common.print_json({**result_json(result), "ok": result.ok and ok})
     else:
         for outcome in result.outcomes:
             if outcome.status == "done":

@@ -1,7 +1,7 @@
 """Show the modules that the running kernel has loaded, the latest first; or the state of those named.
 
 Columns: the module, its size in bytes, how often it is used, its state (Live, Loading, Unloading) and the modules
-that use it. With names, a line each: live, coming, going or not loaded.
+that use it. With names, a line each: live, live (built in), coming, going or not loaded.
 
 Exit status: 0 done, and every module named is live; 1 one is not, or there was an error; 2 wrong words.
 """

@@ -5,7 +5,6 @@ Exit status: 0 all are unloaded, 1 one is not, 2 the call's words are wrong.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from kmodkit.cli import modules
@@ -31,15 +30,13 @@ def run(args: argparse.Namespace) -> int:
 
     manager = modules.open_manager(args)
     options = {"remove_holders": args.remove_holders, "unused": args.unused}
-    status = 0
+    shown = modules.Shown("unload", args)
     for name in args.name:
         try:
             if args.dry_run:
-                modules.show_plan(manager.plan_unload(name, **options), as_json=args.json)
+                shown.plan(manager.plan_unload(name, **options))
             else:
-                result = manager.unload(name, wait=args.wait, **options)
-                status |= modules.show_result("unload", result, as_json=args.json)
+                shown.result(manager.unload(name, wait=args.wait, **options))
         except KmodError as error:
-            status = 1
-            print(f"kmodkit unload: {error}", file=sys.stderr)
-    return status
+            shown.error(error)
+    return shown.end()

@@ -65,4 +65,5 @@ def _line(report: Report, *, as_json: bool) -> str:
 
 def _value(value: object) -> str:
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return json.dumps(text) if set(text) & set(' "=\n') else text
+    # Names come out of files: none may end the line or begin another field.
+    return text if text.isprintable() and not set(text) & set(' "=') else json.dumps(text)

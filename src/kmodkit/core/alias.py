@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from kmodkit.core.names import to_bytes, to_text
 from kmodkit.errors import PatternError
@@ -102,7 +102,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str | bytes) -> Pattern:
-        """Return the pattern that ``text`` writes down, as it stands (see `names.normalize_alias`).
+        """Return the pattern that ``text`` writes down, as it stands (see `normalize_alias`).
 
         Raises PatternError for a NUL byte, which no C string can hold.
         """
@@ -111,6 +111,12 @@ class Pattern:
         if nul >= 0:
             raise PatternError("a pattern cannot hold a NUL byte", offset=nul, source=repr(to_text(data)))
         return cls(_parse(data))
+
+    def normalized(self) -> Pattern:
+        """Return the pattern with ``-`` as ``_`` where it stands for itself, as `normalize_alias` does to text."""
+        return Pattern(
+            tuple(token.replace(b"-", b"_") if isinstance(token, bytes) else token for token in self.tokens)
+        )
 
     def matches(self, text: str | bytes) -> bool:
         """Return whether the whole of ``text`` matches; the cost is at most pattern x text length."""
@@ -124,22 +130,56 @@ class Pattern:
         return to_text(bytes(self))
 
 
+def normalize_alias(alias: bytes) -> bytes:
+    """Return an alias pattern or a device's modalias with ``-`` as ``_`` outside of ``[...]``.
+
+    Both sides of a match go through this, so that ``brcm,bcm2835-mmc`` and ``brcm,bcm2835_mmc`` are one. kmod does
+    the same (modprobe.d(5)), but refuses a bracket that is not closed or closes twice.
+
+    >>> normalize_alias(b"of:N*T*Cbrcm,bcm2835-[a-c]-mmc")
+    b'of:N*T*Cbrcm,bcm2835_[a-c]_mmc'
+    """
+    if b"-" not in alias:
+        return alias
+    parts: list[bytes] = []
+    pos = 0
+    brackets = _Brackets(alias)
+    while (start := alias.find(b"[", pos)) >= 0:
+        token, end = (b"[", start + 1) if _is_escaped(alias, start) else brackets.read(start)
+        parts += (alias[pos:start].replace(b"-", b"_"), b"[" if token == b"[" else alias[start:end])
+        pos = end
+    parts.append(alias[pos:].replace(b"-", b"_"))
+    return b"".join(parts)
+
+
+def _is_escaped(alias: bytes, pos: int) -> bool:
+    """Return whether an odd number of backslashes stands before ``pos``."""
+    start = pos
+    while start and alias[start - 1] == 0x5C:
+        start -= 1
+    return (pos - start) % 2 == 1
+
+
 def join_tokens(tokens: Iterable[Token]) -> tuple[Token, ...]:
     """Return ``tokens`` in their one canonical form.
 
     Literals in a row become one, stars in a row one, and a set of all 256 bytes `ANY`.
     """
     out: list[Token] = []
-    for given in tokens:
-        token: Token = ANY if isinstance(given, ByteSet) and given.ranges == ((0, 255),) else given
-        last = out[-1] if out else None
+    run: list[bytes] = []  # joined as a whole: one by one would cost the square of its length
+    for token in tokens:
         if isinstance(token, bytes):
-            if isinstance(last, bytes):
-                out[-1] = last + token
-            elif token:
-                out.append(token)
-        elif token is not STAR or last is not STAR:
+            run.append(token)
+            continue
+        if any(run):
+            out.append(b"".join(run))
+        run = []
+        if isinstance(token, ByteSet) and token.ranges == ((0, 255),):
+            out.append(ANY)
+        elif token is not STAR or out[-1:] != [STAR]:
             out.append(token)
+    if any(run):
+        out.append(b"".join(run))
     return tuple(out)
 
 
@@ -155,6 +195,7 @@ def _parse(data: bytes) -> tuple[Token, ...]:
         return tuple(out)
     pos = start = 0
     size = len(data)
+    brackets = _Brackets(data)
     while pos < size:
         byte = data[pos]
         if byte not in _SPECIAL:
@@ -172,7 +213,7 @@ def _parse(data: bytes) -> tuple[Token, ...]:
             out.append(data[pos + 1 : pos + 2] or _NEVER)
             pos += 2
         else:
-            token, pos = _bracket(data, pos)
+            token, pos = brackets.read(pos)
             out.append(token)
         start = pos
     if size > start:
@@ -180,18 +221,37 @@ def _parse(data: bytes) -> tuple[Token, ...]:
     return join_tokens(out)
 
 
-def _bracket(data: bytes, start: int) -> tuple[Token, int]:
-    """Return the token of the bracket at ``start`` and the offset behind it."""
-    end = data.find(b"]", start + 1)
-    if end > start + 1:
-        body = data[start + 1 : end]
-        if body[0] not in b"!^" and b"[" not in body and b"\\" not in body:
-            return _plain_set(body), end + 1
-    return _any_bracket(data[start:], start)
+class _Brackets:
+    """Reads the brackets of one pattern, from the first to the last.
+
+    What is known of the bytes ahead is kept, or a text of nothing but ``[`` would cost the square of its length.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.close = 0  # the next "]", -1 where there is none
+        self.unclosed: dict[int, _Rest] = {}  # where members begin that no "]" follows
+
+    def read(self, start: int) -> tuple[Token, int]:
+        """Return the token of the bracket at ``start`` and the offset behind it."""
+        data = self.data
+        if 0 <= self.close <= start:
+            self.close = data.find(b"]", start + 1)
+        negate = data[start + 1 : start + 2] in (b"!", b"^")
+        first, end = start + 1 + negate, self.close
+        if end > first and data.find(b"[", first, end) < 0 and data.find(b"\\", first, end) < 0:
+            return _plain_set(data[first:end], negate=negate), end + 1
+        reader = _BracketReader(data, first, negate=negate)
+        if not reader.read(self.unclosed):
+            return (_NEVER, len(data)) if reader.invalid or reader.blocked else (b"[", start + 1)
+        if not negate:
+            return ByteSet.of(reader.members), reader.pos
+        members = () if reader.invalid else set(range(256)) - reader.members
+        return ByteSet.of(members), reader.pos
 
 
 @lru_cache(maxsize=256)
-def _plain_set(body: bytes) -> ByteSet:
+def _plain_set(body: bytes, *, negate: bool) -> ByteSet:
     """Return the set of a bracket that holds only single bytes and ranges."""
     members: set[int] = set()
     pos = 0
@@ -202,19 +262,14 @@ def _plain_set(body: bytes) -> ByteSet:
             high = body[pos + 1]
             pos += 2
         members.update(range(low, high + 1))
-    return ByteSet.of(members)
+    return ByteSet.of(set(range(256)) - members if negate else members)
 
 
-def _any_bracket(text: bytes, base: int) -> tuple[Token, int]:
-    """Return the token and the end offset of any bracket; ``text`` starts at its ``[``."""
-    negate = text[1:2] in (b"!", b"^")
-    reader = _BracketReader(text, 2 if negate else 1, negate=negate)
-    if not reader.read():
-        return (_NEVER, base + len(text)) if reader.invalid else (b"[", base + 1)
-    if not negate:
-        return ByteSet.of(reader.members), base + reader.pos
-    members = () if reader.invalid else set(range(256)) - reader.members
-    return ByteSet.of(members), base + reader.pos
+class _Rest(NamedTuple):
+    """What follows a member in a bracket that is not closed."""
+
+    equals: bool  # a "[=" that is no class
+    dash: bool  # a "-" at the very end, and no member that takes "[" up to there
 
 
 class _BracketReader:
@@ -233,18 +288,40 @@ class _BracketReader:
         self.members: set[int] = set()
         self.refused: set[int] = set()
         self.invalid = False  # bytes that no member up to here took match nothing
+        self.blocked = False  # a "[=" comes after a member that took "[": where no "]" does, that is no literal
+        self.dash = False  # "x-" is at the very end of the text
+        self.last_equals = -1
+        self.last_opening = -1
 
-    def read(self) -> bool:
-        """Read the members up to the closing ``]``; return whether there is one."""
+    def read(self, unclosed: dict[int, _Rest]) -> bool:
+        """Read the members up to the closing ``]``; return whether there is one.
+
+        ``unclosed`` has the offsets of members that are known to have none behind them, and what is found out is
+        added to it.
+        """
         first = self.pos
-        while self.pos < len(self.text):
-            if self.text[self.pos] == 0x5D and self.pos > first:
+        seen: list[int] = []
+        while self.pos < len(self.text) and self.pos not in unclosed:
+            if self.text[self.pos] != 0x5D:
+                seen.append(self.pos)
+            elif self.pos > first:
                 self.pos += 1
                 return True
+            at = self.pos
             group = self._class()
             found = self._item() if group is None else group
             if not self.invalid:
                 self.members.update(byte for byte in found if byte not in self.refused)
+            if 0x5B in found:
+                self.last_opening = at
+        rest = unclosed.get(self.pos)
+        if rest:
+            self.dash = rest.dash
+            if rest.equals:
+                self._open_equals()
+        self.invalid |= self.dash and 0x5B not in self.members
+        for at in seen:
+            unclosed[at] = _Rest(at <= self.last_equals, self.dash and at > self.last_opening)
         return False
 
     def _class(self) -> frozenset[int] | None:
@@ -263,18 +340,28 @@ class _BracketReader:
             if self.text[self.pos + 3 : self.pos + 5] == b"=]":
                 self.pos += 5
                 return frozenset(self.text[self.pos - 3 : self.pos - 2])
-            if not self.negate:
-                self.refused |= self.members
-                self.members.clear()
+            self._open_equals()
         return None
+
+    def _open_equals(self) -> None:
+        """Note a ``[=`` here that is no class."""
+        self.last_equals = self.pos
+        self.blocked |= 0x5B in self.members
+        if not self.negate:
+            self.refused |= self.members
+            self.members.clear()
 
     def _item(self) -> Iterable[int]:
         """Read one byte, or a range of them."""
+        named = self.text[self.pos : self.pos + 2] == b"[."
         low = self._byte()
-        if self.text[self.pos : self.pos + 1] != b"-" or self.text[self.pos + 1 : self.pos + 2] in (
-            b"]",
-            b"",
-        ):
+        dash, following = self.text[self.pos : self.pos + 1], self.text[self.pos + 1 : self.pos + 2]
+        if dash != b"-" or following == b"]" or (named and not following):
+            # glibc takes "[.x.]-" for a range before it looks for the "]", and then has no use for the x.
+            return () if low is None or (named and dash == b"-" and following) else (low,)
+        if not following:
+            self.pos += 1
+            self.dash = True
             return () if low is None else (low,)
         self.pos += 1
         high = self._byte()
@@ -301,6 +388,8 @@ def _token_text(token: Token) -> bytes:
     if isinstance(token, Wild):
         return token.value.encode()
     if isinstance(token, bytes):
+        if _SPECIAL.isdisjoint(token):
+            return token
         return b"".join(b"\\%c" % byte if byte in _SPECIAL else b"%c" % byte for byte in token)
     if not token.ranges:
         return b"[b-a]"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kmodkit.core.alias import Pattern, normalize_alias
 from kmodkit.core.graph import find_cycles, hard_order, load_order
 from kmodkit.core.modinfo import SoftDeps
-from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes
+from kmodkit.core.names import name_from_path, normalize_name, to_bytes
 from kmodkit.core.radix import RadixTree
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
 
@@ -128,12 +129,12 @@ class Catalog:
         position = self._positions.get(normalize_name(name))
         if position is None:
             raise ModuleNotFoundError(name)
-        return self.modules[position]
+        return self._at(position)
 
     def get(self, name: str) -> Module | None:
         """Return the module called ``name``, with ``-`` or ``_``, or None."""
         position = self._positions.get(normalize_name(name))
-        return None if position is None else self.modules[position]
+        return None if position is None else self._at(position)
 
     def lookup(self, modalias: str | bytes, *, builtin: bool = False) -> tuple[Module, ...]:
         """Return the modules that have an alias matching ``modalias``, in the catalog's order.
@@ -145,12 +146,17 @@ class Catalog:
         found = self._index(builtin=False).lookup(text)
         if builtin:
             found |= self._index(builtin=True).lookup(text)
-        return tuple([self.modules[position] for position in sorted(found)])
+        return tuple([self._at(position) for position in sorted(found)])
 
     def resolve(self, name: str) -> tuple[Module, ...]:
-        """Return what modprobe would take ``name`` for: a module of that name, else those with that alias."""
+        """Return what modprobe would take ``name`` for: a module of that name, else those with that alias.
+
+        A module that is built in comes after aliases: ``crc32`` means crc32-pclmul, which has that alias.
+        """
         module = self.get(name)
-        return self.lookup(name, builtin=True) if module is None else (module,)
+        if module is None:
+            return self.lookup(name, builtin=True)
+        return (self.lookup(name) if module.builtin else ()) or (module,)
 
     def closure(
         self, names: Iterable[str], *, soft: bool = True, weak: bool = False, builtin: bool = False
@@ -211,7 +217,7 @@ class Catalog:
 
     def cycles(self) -> list[tuple[str, ...]]:
         """Return the cycles among hard dependencies, each with its first name again at the end."""
-        return find_cycles({module.name: module.depends for module in self})
+        return list(find_cycles({module.name: module.depends for module in self}))
 
     def pattern_tree(self, *, builtin: bool = False) -> RadixTree:
         """Return a new tree of the alias patterns as written, with positions in `modules` as values."""
@@ -222,6 +228,9 @@ class Catalog:
                     tree.add(alias, position)
         return tree
 
+    def _at(self, position: int) -> Module:
+        return self.modules[position]
+
     def _index(self, *, builtin: bool) -> RadixTree:
         """Return the tree of normalised patterns of what is loadable, or of what is built in."""
         tree = self._indexes.get(builtin)
@@ -230,7 +239,7 @@ class Catalog:
             for position, module in enumerate(self.modules):
                 if module.builtin == builtin:
                     for alias in module.aliases:
-                        tree.add(normalize_alias(to_bytes(alias)), position)
+                        tree.add(Pattern.parse(alias).normalized(), position)
             self._indexes[builtin] = tree
         return tree
 

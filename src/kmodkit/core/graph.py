@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from kmodkit.errors import CycleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 Edges: TypeAlias = "Callable[[str], Iterable[str]]"
 
@@ -40,7 +40,7 @@ def hard_order(wanted: Iterable[str], needs: Edges, done: Collection[str] = ()) 
                     path[need] = iter(needs(need))
                     break
             else:
-                del path[name]
+                path.popitem()  # not del, behind which reversed() would go over all that was deleted before
                 order[name] = None
     return list(order)
 
@@ -78,13 +78,12 @@ def load_order(wanted: Iterable[str], needs: Edges, before: Edges, after: Edges)
     return list(order)
 
 
-def find_cycles(needs: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
-    """Return cycles among ``needs``: with the last step of each taken away, none is left.
+def find_cycles(needs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """Yield cycles among ``needs``: with the last step of each taken away, none is left.
 
     Each names its members in order, the first one again at the end. Names that are no key count as without
     dependencies.
     """
-    cycles: list[tuple[str, ...]] = []
     done: set[str] = set()
     for root in needs:
         path: dict[str, int] = {}
@@ -101,7 +100,6 @@ def find_cycles(needs: Mapping[str, Sequence[str]]) -> list[tuple[str, ...]]:
             need = following[index]
             if need in path:
                 names = list(path)
-                cycles.append((*names[path[need] :], need))
+                yield (*names[path[need] :], need)
             elif need not in done:
                 trail.append((need, 0))
-    return cycles

@@ -183,8 +183,8 @@ def modinfo_from_elf(elf: Elf, path: str | None = None) -> ModuleInfo:
 def parse_builtin_modinfo(data: bytes, *, merge: bool = False) -> tuple[ModuleInfo, ...]:
     r"""Return the information in ``modules.builtin.modinfo``, one value a module, in file order.
 
-    Entries without ``.`` or ``=`` are skipped. Raises ModinfoError with the offset where a module comes back
-    after another one. Real kernels have that, as different built-in parts may share a name (``core``); with
+    Entries without a name, ``.`` or ``=`` are skipped. Raises ModinfoError with the offset where a module comes
+    back after another one. Real kernels have that, as different built-in parts may share a name (``core``); with
     ``merge`` the entries are put together instead.
 
     >>> infos = parse_builtin_modinfo(b"ext4.license=GPL\0ext4.softdep=pre: crc32c\0crc32c.alias=x\0")
@@ -196,7 +196,7 @@ def parse_builtin_modinfo(data: bytes, *, merge: bool = False) -> tuple[ModuleIn
     for offset, entry in _entries(data):
         name, dot, rest = entry.partition(".")
         key, equals, value = rest.partition("=")
-        if not dot or not equals:
+        if not name or not dot or not equals:
             continue
         if name != last:
             if name in groups and not merge:

@@ -125,7 +125,7 @@ def plan_unload(
         if state[one].permanent:
             raise UnloadError(one, None, "it has no exit function, so it stays until the next boot")
     if unused:
-        order += _unused(catalog, order, state)
+        order += _unused(order, state)
     return Plan(
         tuple(
             Step("unload", one, needs=tuple(holder for holder in state[one].holders if holder in order))
@@ -145,13 +145,17 @@ def _reachable(names: Iterable[str], needs: Callable[[str], list[str]]) -> set[s
     return found
 
 
-def _unused(catalog: Catalog, going: list[str], state: Mapping[str, LoadedModule]) -> list[str]:
+def _unused(going: list[str], state: Mapping[str, LoadedModule]) -> list[str]:
     """Return the dependencies of what goes that nothing will use, each behind those that use it."""
+    # The kernel's word counts, not the catalog's: that may be of other files, or lack what is loaded.
+    needs: dict[str, list[str]] = {}
+    for module in state.values():
+        for holder in module.holders:
+            needs.setdefault(holder, []).append(module.name)
     gone = dict.fromkeys(going)
-    needs = hard_order((name for name in going if name in catalog), catalog.needs)
-    for name in reversed(needs):
-        module = state.get(name)
-        if module is None or module.permanent or name in gone:
+    for name in reversed(hard_order(going, lambda one: needs.get(one, ()))):
+        module = state[name]
+        if module.permanent or name in gone:
             continue
         # Each module that uses it counts once; a count beyond them is a user that is no module.
         if gone.keys() >= set(module.holders) and (module.refcnt or 0) <= len(module.holders):

@@ -100,6 +100,8 @@ def _read_pkcs7(signature: Signature) -> Signature:
         digest: str = info["digest_algorithm"]["algorithm"].native
         algorithm: str = info["signature_algorithm"]["algorithm"].native
         blob: bytes = info["signature"].native
+        signer = str(names.get("common_name", ""))
+        key_id = serial.to_bytes((serial.bit_length() + 8) // 8, "big", signed=True)
     # asn1crypto's promise on bad input is ValueError and TypeError, but its lazy fields also raise these.
     except (
         ValueError,
@@ -115,8 +117,8 @@ def _read_pkcs7(signature: Signature) -> Signature:
         signature.type,
         signature.offset,
         blob,
-        str(names.get("common_name", "")),
-        serial.to_bytes((serial.bit_length() + 8) // 8, "big", signed=True),
+        signer,
+        key_id,
         digest,
         algorithm,
     )

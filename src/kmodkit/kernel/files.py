@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from kmodkit.core.signature import Signature, read_signature
 from kmodkit.errors import CompressionError, FileError, FormatError, KmodError, TreeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kmodkit.core.elf import Read
 
@@ -29,7 +29,9 @@ _MODULE_DIRS: Final = ("lib/modules", "usr/lib/modules")
 _TREE_MARKS: Final = ("kernel", "modules.order", "modules.builtin", "modules.dep")
 # An xz stream may ask for 4 GiB of dictionary; the kernel's own decoder and `xz -9` stay at 64 MiB.
 _XZ_MEMORY: Final = 192 << 20
+_XZ_PADDING: Final = re.compile(b"\0*")
 _CHUNK: Final = 1 << 20
+_FIRST_PIECE: Final = 1 << 12
 
 
 class _Decompressor(Protocol):
@@ -82,39 +84,41 @@ def decompress(data: bytes, *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:
         return data
     parts: list[bytes] = []
     room = max_size + 1
-    rest = data
-    while rest and compression(rest) == kind:
+    pos = 0
+    while compression(data[pos : pos + 8]) == kind:
         try:
-            unpacked, rest, whole = _one_stream(kind, rest, room)
-        except CompressionError:
-            raise
+            unpacked, end, whole = _one_stream(kind, data, pos, room)
         except Exception as error:  # each codec has an error class of its own, and importing all costs
-            raise CompressionError(f"corrupt {kind} data: {error}", offset=len(data) - len(rest)) from error
+            raise CompressionError(f"corrupt {kind} data: {error}", offset=pos) from error
         parts.append(unpacked)
         room -= len(unpacked)
         if room <= 0:
             raise CompressionError(f"unpacks to more than the limit of {max_size} bytes")
         if not whole:
             raise CompressionError(f"{kind} data is cut short", offset=len(data))
-        if kind == "xz":
-            rest = rest.lstrip(b"\0")  # stream padding
-    if rest:
-        raise CompressionError(f"junk behind the {kind} data", offset=len(data) - len(rest))
+        padding = _XZ_PADDING.match(data, end) if kind == "xz" else None
+        pos = padding.end() if padding else end
+    if pos < len(data):
+        raise CompressionError(f"junk behind the {kind} data", offset=pos)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _one_stream(kind: str, data: bytes, room: int) -> tuple[bytes, bytes, bool]:
-    """Unpack one stream, at most ``room`` bytes; return them, what follows, and whether the stream ended."""
+def _one_stream(kind: str, data: bytes, pos: int, room: int) -> tuple[bytes, int, bool]:
+    """Unpack the stream at ``pos``, at most ``room`` bytes; return them, its end, and whether that was reached."""
     decoder = _decompressor(kind)
-    parts = [decoder.decompress(data, max_length=room)]
-    room -= len(parts[0])
-    while not decoder.eof and room > 0:
-        part = decoder.decompress(b"", max_length=room)
-        if not part:
-            break
+    parts: list[bytes] = []
+    # Decoders copy what they were given too much of. Given all, a file of many small streams would cost the
+    # square of its length.
+    size = _FIRST_PIECE
+    while True:
+        piece = data[pos : pos + size]
+        pos += len(piece)
+        size = min(2 * size, _CHUNK)
+        part = decoder.decompress(piece, max_length=room)
         parts.append(part)
         room -= len(part)
-    return b"".join(parts), decoder.unused_data, decoder.eof
+        if decoder.eof or room <= 0 or not (piece or part):
+            return b"".join(parts), pos - len(decoder.unused_data), decoder.eof
 
 
 def _decompressor(kind: str) -> _Decompressor:
@@ -257,9 +261,9 @@ class ModuleTree:
             prefix = pending.pop()
             for entry in self._entries(prefix, seen):
                 path = prefix + entry.name
-                if module_file_suffix(entry.name) and entry.is_file():
+                if module_file_suffix(entry.name) and _leads_to(entry.is_file):
                     found.append(path)
-                elif entry.is_dir() and path not in ("build", "source"):
+                elif _leads_to(entry.is_dir) and path not in ("build", "source"):
                     pending.append(path + "/")
         return tuple(sorted(found))
 
@@ -279,6 +283,13 @@ class ModuleTree:
                 return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise FileError.wrap(error, directory) from error
+
+
+def _leads_to(test: Callable[[], bool]) -> bool:
+    try:
+        return test()
+    except OSError:  # a link in a circle, which is as good as one to nowhere
+        return False
 
 
 def find_tree(path: str | os.PathLike[str] | None = None) -> ModuleTree:
@@ -332,9 +343,11 @@ def replace_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644
     The file is written beside its place, forced to disk, given ``mode`` less the umask and renamed; then the
     directory is forced to disk. A link is followed, so that its target is what changes. Raises FileError.
     """
-    target = Path(path).resolve()
+    import tempfile  # brings lzma and bz2 along, which only writing should pay for
+
     temporary = None
     try:
+        target = Path(path).resolve()
         fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -346,6 +359,8 @@ def replace_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644
         _sync_directory(target.parent)
     except OSError as error:
         raise FileError.wrap(error, os.fspath(path)) from error
+    except (ValueError, RuntimeError) as error:  # a NUL in the path, and Python 3.12's word for a link in a circle
+        raise FileError(None, str(error), os.fspath(path)) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

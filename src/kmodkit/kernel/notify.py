@@ -9,7 +9,8 @@ import socket
 def notify(state: str) -> bool:
     """Send ``state`` (``READY=1``, ``STOPPING=1``) to the service manager; return whether it went.
 
-    Without one, NOTIFY_SOCKET is not set and nothing is sent. A manager that does not listen is no failure of ours.
+    Without one, NOTIFY_SOCKET is not set and nothing is sent. A manager that does not listen is no failure of
+    ours.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):

@@ -26,7 +26,7 @@ def cache_root() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "kmodkit" / "ktest"
 
 
-def cached(name: str, make: Callable[[Path], None], *, root: Path | None = None) -> Path:
+def cached(name: str, make: Callable[[Path], object], *, root: Path | None = None) -> Path:
     """Return the entry ``name``, a file or directory, calling ``make(path)`` to make it where it is missing.
 
     ``make`` writes to a path that does not exist yet; the entry appears under its name only once ``make`` has

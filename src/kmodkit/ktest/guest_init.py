@@ -230,18 +230,22 @@ class Agent:
     def do_signal(self, message: dict[str, object]) -> None:
         """Signal the command's process group."""
         if self.command is not None:
-            os.killpg(self.command.pid, int(str(message["number"])))
+            number = int(str(message["number"]))
+            try:
+                os.killpg(self.command.pid, number)
+            except ProcessLookupError:  # the child has not come to make its group yet
+                os.kill(self.command.pid, number)
 
     def do_sync(self, message: dict[str, object]) -> None:
         """Set the clock and stir the random pool; failures are harmless."""
-        time.clock_settime(time.CLOCK_REALTIME, float(str(message["time"])))
         seed = protocol.to_bytes(message["seed"])
+        with contextlib.suppress(OSError):
+            time.clock_settime(time.CLOCK_REALTIME, float(str(message["time"])))
         random = os.open("/dev/urandom", os.O_WRONLY)
-        try:
+        with contextlib.suppress(OSError):
             fcntl.ioctl(random, RNDADDENTROPY, struct.pack("ii", len(seed) * 8, len(seed)) + seed)
             fcntl.ioctl(random, RNDRESEEDCRNG)
-        finally:
-            os.close(random)
+        os.close(random)
 
     def pass_output(self, command: Command) -> bool:
         """Copy what the command has written; False when there is no more for now."""

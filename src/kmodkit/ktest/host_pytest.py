@@ -113,7 +113,7 @@ class HostHalf:
                 reason = f"the test's process ended with status {event.status} before it reported"
                 raise KtestError(reason, console=console, output=event.output)
         restore = self._config.hook.pytest_report_from_serializable
-        reports = [restore(config=self._config, data=data) for data in event.get("reports", ())]
+        reports = [restore(config=self._config, data=_with_tuples(data)) for data in event.get("reports", ())]
         if not reports:
             raise KtestError("the guest's pytest did not find this test", console=console)
         return reports, console
@@ -227,6 +227,17 @@ def _start_pytest(machine: Machine, argv: list[str], kernel: str, root: str) -> 
         raise KtestError(f"pytest in the guest ended with status {event.status}:\n{text}", console=event.console)
     if event.get("errors"):
         raise KtestError("pytest in the guest cannot collect:\n" + "\n".join(event["errors"]))
+
+
+def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a report's data with the tuples that JSON made lists: pytest takes a skip's place for no list."""
+    fixed = dict(data)
+    for name in ("location", "longrepr"):
+        if isinstance(data.get(name), list):
+            fixed[name] = tuple(data[name])
+    for name in ("sections", "user_properties"):
+        fixed[name] = [tuple(pair) for pair in data.get(name, ())]
+    return fixed
 
 
 def _report(

@@ -90,8 +90,11 @@ class Machine:
                 self._boot()
             else:
                 self._restore(self._snapshot)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, KtestLostError) and self._started is not None and self._started.refused:
+                # A wrong device or file: no guest was ever there to be lost.
+                raise KtestError(f"QEMU does not start: {error.reason}", console=error.console) from None
             raise
         self.boot_seconds = time.monotonic() - begun
         return self

@@ -1,6 +1,6 @@
 """The pytest plugin: tests marked ``ktest`` run in a guest, each from the same freshly booted kernel.
 
-Load it with ``-p kmodkit.ktest.plugin`` and name the kernels with ``--ktest KERNEL`` or KMODKIT_KTEST; without
+Load it with ``-p kmodkit.ktest.plugin`` and name the kernels with ``--ktest=KERNEL`` or KMODKIT_KTEST; without
 one, marked tests are skipped. `docs/ktest.md` is the manual.
 
 The host's pytest collects as always. The marked tests are put at the end, in groups that can share a snapshot.

@@ -212,6 +212,11 @@ class Qemu:
         """The process."""
         return self._process.pid
 
+    @property
+    def refused(self) -> bool:
+        """Whether QEMU ended of itself with an error."""
+        return (self._process.returncode or 0) > 0
+
     def received(self, channel: str, start: int = 0) -> bytes:
         """Return what came over a channel so far, from byte ``start`` on."""
         with self._changed:
@@ -262,7 +267,7 @@ class Qemu:
         elif self._process.returncode:
             self._reader.join(1)
             error = self._stderr.decode(errors="replace").strip()
-            reason += f": QEMU ended with status {self._process.returncode}: {error or 'no message'}"
+            reason = f"QEMU ended with status {self._process.returncode}: {error or 'no message'}"
         return KtestLostError(reason, console=self.console)
 
     def send(self, data: bytes) -> None:

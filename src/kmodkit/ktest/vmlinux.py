@@ -19,6 +19,7 @@ from kmodkit.ktest.cache import cached
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import ModuleType
 
 _PT_NOTE: Final = 4
 _XEN_PVH_ENTRY: Final = 0x12
@@ -88,27 +89,32 @@ def _notes(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 def _decompress(data: bytes) -> bytes | None:
     """Unpack by magic number. The four bytes of size that follow the stream are left over."""
+    zstd = _zstd()
     try:
         if data.startswith(b"\xfd7zXZ\0"):
-            return lzma.LZMADecompressor().decompress(data, _LIMIT)
-        if data.startswith(b"\x1f\x8b"):
-            return zlib.decompressobj(wbits=31).decompress(data, _LIMIT)
-        if data.startswith(b"\x28\xb5\x2f\xfd"):
-            return _unzstd(data)
-    except (lzma.LZMAError, zlib.error) as error:
+            xz = lzma.LZMADecompressor()
+            kernel, whole = xz.decompress(data, _LIMIT), xz.eof
+        elif data.startswith(b"\x1f\x8b"):
+            gzip = zlib.decompressobj(wbits=31)
+            kernel, whole = gzip.decompress(data, _LIMIT), gzip.eof
+        elif data.startswith(b"\x28\xb5\x2f\xfd"):
+            frame = zstd.ZstdDecompressor()
+            kernel, whole = frame.decompress(data, _LIMIT), frame.eof
+        else:
+            return None
+    except (lzma.LZMAError, zlib.error, zstd.ZstdError) as error:
         raise KtestError(f"the kernel's payload does not unpack: {error}") from error
-    return None
+    if not whole:
+        raise KtestError("the kernel's payload does not unpack: it is cut short")
+    return kernel
 
 
-def _unzstd(data: bytes) -> bytes:
+def _zstd() -> ModuleType:
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
         from backports import zstd
-    try:
-        return zstd.ZstdDecompressor().decompress(data, _LIMIT)
-    except zstd.ZstdError as error:
-        raise KtestError(f"the kernel's payload does not unpack: {error}") from error
+    return zstd
 
 
 def _write(path: Path, vmlinuz: bytes) -> None:

@@ -55,6 +55,12 @@ def encode(catalog: Catalog) -> bytes:
         forms.update((alias, ()) for alias, patterns in forms.items() if not deep.isdisjoint(patterns))
         meta.module_device_matches.Clear()
     _encode_modules(catalog, forms, meta)
+    without_form = {alias for alias, patterns in forms.items() if not patterns}
+    meta.outside.extend(
+        position
+        for position, module in enumerate(catalog)
+        if not module.builtin and not without_form.isdisjoint(module.aliases)
+    )
     data = meta.SerializeToString(deterministic=True)
     if text_size > _text_limit(len(data)):
         raise MetadataError("alias patterns that share too much to be read back safely")
@@ -80,7 +86,7 @@ def decode(data: bytes, *, source: str | None = None) -> Catalog:
 
 def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[Pattern, ...]], meta: meta_pb2.Meta) -> None:
     positions = {module.name: position for position, module in enumerate(catalog)}
-    circular = {name for cycle in catalog.cycles() for name in cycle}
+    circular = {name for cycle in find_cycles({m.name: m.depends for m in catalog}) for name in cycle}
     for module in catalog:
         out = meta.modules.add()
         try:
@@ -278,6 +284,7 @@ def _catalog(meta: meta_pb2.Meta, limit: int) -> Catalog:
     modules: dict[str, Module] = {}
     for raw, name, read in zip(meta.modules, names, texts, strict=True):
         # The format's first writer lists two files of one name twice, and its reader takes the later one.
+        modules.pop(name, None)
         modules[name] = Module(
             name,
             raw.path or None,

@@ -59,9 +59,11 @@ class RadixNode(_message.Message):
     def __init__(self, type: _Optional[_Union[RadixNode.Type, str]] = ..., literal: _Optional[str] = ..., start_byte: _Optional[int] = ..., end_byte: _Optional[int] = ..., children: _Optional[_Iterable[_Union[RadixNode, _Mapping]]] = ..., module_index: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Meta(_message.Message):
-    __slots__ = ("modules", "module_device_matches")
+    __slots__ = ("modules", "module_device_matches", "outside")
     MODULES_FIELD_NUMBER: _ClassVar[int]
     MODULE_DEVICE_MATCHES_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDE_FIELD_NUMBER: _ClassVar[int]
     modules: _containers.RepeatedCompositeFieldContainer[Module]
     module_device_matches: RadixNode
-    def __init__(self, modules: _Optional[_Iterable[_Union[Module, _Mapping]]] = ..., module_device_matches: _Optional[_Union[RadixNode, _Mapping]] = ...) -> None: ...
+    outside: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, modules: _Optional[_Iterable[_Union[Module, _Mapping]]] = ..., module_device_matches: _Optional[_Union[RadixNode, _Mapping]] = ..., outside: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -28,7 +28,7 @@ class FakeKernel:
     use does not unload (EAGAIN). ``errors`` scripts answers: for a module, errno values for its next calls, 0 for
     one that succeeds; once they are used up, calls succeed. ``delays`` are seconds that a load takes. ``users``
     counts users that are no modules. ``fail`` may decide about each call: it is given ``"load"`` or ``"unload"``
-    and the name, and returns an errno or 0.
+    and the name, and returns an errno or 0. `use` and `set_state` are for what others do meanwhile.
 
     ``calls`` lists every call as ``(operation, name, params)``, ``flags`` the flags of the latest load, and
     ``most_at_once`` how many loads overlapped.
@@ -53,12 +53,12 @@ class FakeKernel:
         users: Mapping[str, int] | None = None,
         fail: Callable[[str, str], int] | None = None,
     ) -> None:
-        self._catalog = catalog
+        self._hard = {module.name: _loadable(catalog, module.depends) for module in catalog or ()}
         self._lock = threading.Condition()
         self._states: dict[str, Initstate] = {normalize_name(name): "live" for name in loaded}
         self._errors = {normalize_name(name): list(codes) for name, codes in (errors or {}).items()}
-        self._delays = dict(delays or {})
-        self._users = dict(users or {})
+        self._delays = {normalize_name(name): seconds for name, seconds in (delays or {}).items()}
+        self._users = {normalize_name(name): count for name, count in (users or {}).items()}
         self._fail = fail
         self._loading = 0
         self.calls: list[tuple[str, str, str]] = []
@@ -66,12 +66,12 @@ class FakeKernel:
         self.most_at_once = 0
 
     def load(self, path: str, params: str = "", flags: ModuleFlags = ModuleFlags.NONE) -> None:
-        """Load the module that the file name of ``path`` names; waits as a kernel does for one that is coming."""
+        """Load the module that the file name of ``path`` names; waits while it or what it needs is coming."""
         name = name_from_path(path)
         with self._lock:
             self.calls.append(("load", name, params))
             self.flags = flags
-            while self._states.get(name) == "coming":
+            while any(self._states.get(one) == "coming" for one in (name, *self._needs(name))):
                 self._lock.wait()
             if name in self._states:
                 raise _failure("finit_module", errno.EEXIST if self._states[name] == "live" else errno.EBUSY)
@@ -87,7 +87,7 @@ class FakeKernel:
             with self._lock:
                 self._loading -= 1
                 if code:
-                    del self._states[name]
+                    self._states.pop(name, None)
                 else:
                     self._states[name] = "live"
                 self._lock.notify_all()
@@ -112,17 +112,23 @@ class FakeKernel:
         """Return the modules that are loaded, the latest first."""
         words = {"live": "Live", "coming": "Loading", "going": "Unloading"}
         with self._lock:
-            return tuple(
-                LoadedModule(
-                    name,
-                    size=4096,
-                    refcnt=len(self._holders(name)) + self._users.get(name, 0),
-                    holders=self._holders(name),
-                    state=words[state],
-                    address=0,
-                )
-                for name, state in reversed(self._states.items())
+            states = dict(self._states)
+            users = dict(self._users)
+        holders: dict[str, list[str]] = {name: [] for name in states}
+        for name in states:
+            for need in self._needs(name):
+                holders.get(need, []).append(name)
+        return tuple(
+            LoadedModule(
+                name,
+                size=4096,
+                refcnt=len(holders[name]) + users.get(name, 0),
+                holders=tuple(holders[name]),
+                state=words[state],
+                address=0,
             )
+            for name, state in reversed(states.items())
+        )
 
     def initstate(self, name: str) -> Initstate | None:
         """Return the state of one module."""
@@ -136,7 +142,16 @@ class FakeKernel:
     def use(self, name: str, count: int) -> None:
         """Set how many users that are no modules ``name`` has, as an open device node is one."""
         with self._lock:
-            self._users[name] = count
+            self._users[normalize_name(name)] = count
+
+    def set_state(self, name: str, state: Initstate | None) -> None:
+        """Set the state of ``name``, as if somebody else loaded or unloaded it; None where it is not loaded."""
+        with self._lock:
+            if state is None:
+                self._states.pop(normalize_name(name), None)
+            else:
+                self._states[normalize_name(name)] = state
+            self._lock.notify_all()
 
     def _answer(self, operation: str, name: str) -> int:
         scripted = self._errors.get(name)
@@ -144,15 +159,16 @@ class FakeKernel:
             return scripted.pop(0)
         return self._fail(operation, name) if self._fail is not None else 0
 
-    def _needs(self, name: str) -> list[str]:
-        module = self._catalog.get(name) if self._catalog is not None else None
-        if self._catalog is None or module is None:
-            return []
-        known = [self._catalog.get(need) for need in module.depends]
-        return [need.name for need in known if need is not None and not need.builtin]
+    def _needs(self, name: str) -> tuple[str, ...]:
+        return self._hard.get(name, ())
 
     def _holders(self, name: str) -> tuple[str, ...]:
         return tuple(other for other in self._states if name in self._needs(other))
+
+
+def _loadable(catalog: Catalog | None, names: Iterable[str]) -> tuple[str, ...]:
+    modules = [catalog.get(name) for name in names] if catalog is not None else []
+    return tuple(module.name for module in modules if module is not None and not module.builtin)
 
 
 def _failure(operation: str, code: int) -> SyscallError:

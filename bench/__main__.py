@@ -1,0 +1,115 @@
+"""Measure kmodkit beside depmod and libkmod on real kernels, and print the ratios.
+
+    python -m bench [--quick] [--json FILE]
+
+Both sides run in the same minutes on the same files, so their ratios mean something where the times do not:
+those differ by machine and by what else it does. The kernels come from the cache (python -m tools.material).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import kmodkit
+from bench import growth, indexing, lookups, peers
+from tools import material
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.measure import Row
+    from bench.peers import Libkmod
+    from tools.material import Kernel
+
+BUILD: Final = Path(__file__).parent / "build"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benches: 0 is success, 1 that something they need is missing."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure kmodkit beside kmod's tools.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and lookups, under two minutes")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the medians to FILE")
+    options = parser.parse_args(argv)
+    try:
+        plain, packed = material.kernel("bookworm-amd64"), material.kernel("trixie-amd64")
+        libkmod = _libkmod(plain)
+        packed_root = material.depmodded(packed)
+    except material.MaterialError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    rounds = 3 if options.quick else 7
+    catalog = kmodkit.scan(plain.root).catalog
+    rows = indexing.rows(plain, material.depmodded(plain), rounds=rounds)
+    rows += indexing.rows(packed, packed_root, rounds=1 if options.quick else 3)
+    rows += indexing.metadata_rows(plain, libkmod, rounds=1 if options.quick else 5)
+    rows += lookups.rows(catalog, libkmod, count=4000 if options.quick else 20000, rounds=rounds)
+    hostile = growth.hostile(rounds)
+    patterns = growth.by_patterns(catalog, rounds)
+    _print_rows(rows)
+    _print_growth(hostile, patterns)
+    if options.json is not None:
+        options.json.write_text(json.dumps(_record(rows, hostile, patterns, [plain, packed]), indent=1) + "\n")
+    return 0
+
+
+def _libkmod(kernel: Kernel) -> Libkmod:
+    directory = material.depmodded(kernel) / kernel.modules.relative_to(kernel.root)
+    found = peers.libkmod(directory, BUILD)
+    if found is None:
+        raise material.MaterialError("libkmod cannot be compiled against: install gcc and libkmod-dev")
+    return found
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    print(f"{'median':<40} {'kmodkit':>10} {'peer':>10} {'ratio':>9}  peer")
+    for row in rows:
+        peer = f"{row.peer:10.4g}" if row.peer is not None else f"{'-':>10}"
+        ratio = f"{row.ratio:9.2f}" if row.ratio is not None else f"{'-':>9}"
+        about = ", ".join(filter(None, (row.peer_name, row.note)))
+        print(f"{row.name + ' [' + row.unit + ']':<40} {row.ours:10.4g} {peer} {ratio}  {about}")
+
+
+def _print_growth(hostile: dict[str, list[float]], patterns: Sequence[tuple[int, float]]) -> None:
+    sizes = ", ".join(map(str, growth.KIBIBYTES))
+    print(
+        f"\nlookup of {sizes} KiB of 'a' [ms], and the last for one of the first ({growth.KIBIBYTES[-1]}: linear)"
+    )
+    for name, times in hostile.items():
+        print(f"{name:<40} {' '.join(f'{each * 1e3:8.3f}' for each in times)}  x {times[-1] / times[0]:.1f}")
+    print("\nlookup among so many patterns [us]")
+    for count, taken in patterns:
+        print(f"{count:<40} {taken:8.2f}")
+
+
+def _record(
+    rows: Sequence[Row],
+    hostile: dict[str, list[float]],
+    patterns: Sequence[tuple[int, float]],
+    kernels: Sequence[Kernel],
+) -> dict[str, object]:
+    return {
+        "kmodkit": kmodkit.__version__,
+        "python": sys.version.split()[0],
+        "kernels": {kernel.key: kernel.release for kernel in kernels},
+        "medians": [
+            {
+                "name": row.name,
+                "unit": row.unit,
+                "kmodkit": row.ours,
+                "peer": row.peer,
+                "peer_name": row.peer_name,
+                "ratio": row.ratio,
+            }
+            for row in rows
+        ],
+        "hostile_seconds": {"kib": list(growth.KIBIBYTES), "patterns": hostile},
+        "lookup_us_by_patterns": [list(pair) for pair in patterns],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The FSSpec format: the schema, the generated code, and the codec, which alone touches it."""
