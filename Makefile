@@ -7,16 +7,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_KERNELS := bookworm-amd64 trixie-amd64 trixie-s390x trixie-armhf trixie-kmod
+TEST_FIRMWARE := amd-graphics iwlwifi realtek misc-nonfree atheros brcm80211
+GUEST_KERNELS := bookworm-amd64 trixie-amd64
 PYTEST := $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test setup check lint types layers unit real format bench material proto clean
+.PHONY: demo test setup check lint types layers unit real guest format bench material proto clean
 
 demo: $(VENV)/.run
 	@sh tools/system-packages demo
 	$(BIN)/python -m tools.demo
 
+# In two runs: guests and whole kernels at the same time would only slow each other down.
 test: setup material lint types layers
-	$(PYTEST)
+	KMODKIT_MUTATIONS=12000 $(PYTEST) --ignore=tests/ktest --ignore=tests/guest
+	$(PYTEST) tests/ktest tests/guest $$(command -v qemu-system-x86_64 >/dev/null && printf -- '--ktest=%s ' $(GUEST_KERNELS))
 
 check: lint types layers unit
 
@@ -27,6 +31,8 @@ setup: $(VENV)/.dev
 material: $(VENV)/.dev
 	@echo "fetching real kernels into the cache, unless they are there"
 	@for key in $(TEST_KERNELS); do $(BIN)/python -m tools.material fetch $$key || true; done
+	@for name in $(TEST_FIRMWARE); do \
+	  $(BIN)/python -m tools.material package bookworm amd64 firmware-$$name >/dev/null || true; done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -39,10 +45,14 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev
-	$(PYTEST) -q --ignore=tests/real --ignore=tests/ktest
+	$(PYTEST) -q --ignore=tests/real --ignore=tests/ktest --ignore=tests/guest
 
 real: $(VENV)/.dev
 	$(PYTEST) tests/real
+
+# What must pass in a real kernel; KERNEL=sid-amd64 or a path takes another one.
+guest: $(VENV)/.dev
+	$(PYTEST) tests/guest $(addprefix --ktest=,$(or $(KERNEL),$(GUEST_KERNELS)))
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

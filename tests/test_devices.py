@@ -389,6 +389,43 @@ def test_stop_in_a_signal_handler_ends_the_iteration(line: Line, sys: Path) -> N
     assert set(stopped) == {signal.SIGUSR1, signal.SIGUSR2}
 
 
+def test_no_signal_is_lost_just_before_the_wait(sys: Path) -> None:
+    """One that comes between the last look for signals and the wait ends the wait: of many tries, some hit it."""
+    main = threading.get_ident()
+    watchers: list[Watcher] = []
+    go, over, late = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        while go.acquire() and not over.is_set():
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    def give_up() -> None:
+        late.set()
+        watchers[-1].stop()
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: watchers[-1].stop())
+    watchdog = threading.Timer(PATIENCE, give_up)
+    sender = threading.Thread(target=interrupt)
+    watchdog.start()
+    sender.start()
+    try:
+        for _ in range(300):
+            line = Line()
+            with Watcher(managed(FakeKernel()), sock=line.ours, sys=str(sys), coldplug=False) as watcher:
+                watchers.append(watcher)
+                go.release()
+                assert list(watcher) == []
+            line.close()
+            assert not late.is_set()
+    finally:
+        over.set()
+        go.release()
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+        watchdog.cancel()
+        watchdog.join()
+
+
 def test_closing_waits_for_what_is_being_loaded(line: Line, sys: Path, gate: Gate) -> None:
     """And starts nothing more."""
     kernel = FakeKernel(drivers(), delays={"net": 1})

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import select
+import signal
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _ACTIONS: Final = ("add", "bind")
 _WORKERS: Final = 4
 _LONGEST_BATCH: Final = 512
+_WAKE_READ: Final = 1 << 16
 
 Cause = Literal["coldplug", "event", "overrun", "rejected"]
 
@@ -86,7 +88,8 @@ class Watcher:
         self._manager = manager
         self._sys = sys
         self._sock = UeventSocket() if sock is None else sock
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # A pipe and no eventfd, for a signal's wake-up is one byte.
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="kmodkit-load")
         self._reports: deque[Report] = deque()
         # No Event: a signal handler must not take the lock that setting one needs.
@@ -108,12 +111,14 @@ class Watcher:
         self.stop()
         self._pool.shutdown(cancel_futures=True)
         self._sock.close()
-        wake, self._wake = self._wake, -1
-        if wake >= 0:
-            os.close(wake)
+        ends = self._wake, self._waker
+        self._wake = self._waker = -1
+        for end in ends:
+            if end >= 0:
+                os.close(end)
 
     def stop(self) -> None:
-        """End the iteration; safe in a signal handler."""
+        """End the iteration; safe in a signal handler (under asyncio, one of ``loop.add_signal_handler``)."""
         self._stopped = True
         self._wake_up()
 
@@ -124,10 +129,10 @@ class Watcher:
         for one in (poll, wake):
             one.register(self._wake, select.POLLIN)
         while not self._stopped:
-            poll.poll()
+            self._wait(poll)
             yield from self._turn()
             if self._failures > 1:
-                wake.poll(self._pause() * 1000)
+                self._wait(wake, self._pause())
         yield from self._drain()
 
     async def __aiter__(self) -> AsyncIterator[Report]:
@@ -150,10 +155,22 @@ class Watcher:
         for report in self._drain():
             yield report
 
+    def _wait(self, poll: select.poll, seconds: float | None = None) -> None:
+        """Wait for what ``poll`` has, or a signal."""
+        before = None
+        if threading.current_thread() is threading.main_thread():
+            # Python runs a handler only when the wait ends, and a signal just before it would not end it.
+            before = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        try:
+            poll.poll(None if seconds is None else seconds * 1000)
+        finally:
+            if before is not None:
+                signal.set_wakeup_fd(before)
+
     def _turn(self) -> list[Report]:
         """Take what the socket has, start what it asks for, and return what has ended."""
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
+            os.read(self._wake, _WAKE_READ)
         modaliases: dict[str, None] = {}
         lost = False
         for _ in range(_LONGEST_BATCH):
@@ -209,7 +226,7 @@ class Watcher:
             yield self._reports.popleft()
 
     def _wake_up(self) -> None:
-        if self._wake >= 0:
-            # EAGAIN would mean that it was written to very often and not read: it wakes up then, too.
+        if self._waker >= 0:
+            # EAGAIN means that the pipe is full: it wakes up then, too.
             with contextlib.suppress(OSError):
-                os.eventfd_write(self._wake, 1)
+                os.write(self._waker, b"\0")

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog, file_rank
-from kmodkit.core.modinfo import ModuleInfo, parse_builtin_modinfo
+from kmodkit.core.modinfo import MAX_ALIAS, ModuleInfo, parse_builtin_modinfo
 from kmodkit.core.names import name_from_path, to_text
 from kmodkit.errors import (
     CycleError,
     FileError,
     FormatError,
     KmodError,
+    ModinfoError,
     ScanError,
     TreeError,
     UnknownDependencyError,
@@ -155,11 +156,15 @@ def _read_all(
     def read(path: str) -> ModuleInfo | KmodError:
         try:
             path.encode()
-            return read_module(f"{root}/{path}", name=path, max_size=max_size)
+            info = read_module(f"{root}/{path}", name=path, max_size=max_size)
+            info.name.encode()
         except UnicodeError:
-            return FileError(None, "the file name is not UTF-8", f"{root}/{path}")
+            return FileError(None, "the name of the file or the module is not UTF-8", f"{root}/{path}")
         except (FormatError, FileError) as error:
             return error
+        if any(len(alias) > MAX_ALIAS for alias in info.aliases):
+            return ModinfoError(f"an alias is longer than {MAX_ALIAS} bytes", source=f"{root}/{path}")
+        return info
 
     # Reading a plain module is all Python and a few preads: threads only add to it (118 ms against 77 for 4,022
     # modules). Unpacking is all C without the interpreter's lock, and takes both cores.

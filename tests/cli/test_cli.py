@@ -110,12 +110,12 @@ def test_an_interrupt_is_status_130(capsys: Capture, monkeypatch: pytest.MonkeyP
 
 
 def test_a_name_that_is_no_text_is_printed_with_escapes(tmp_path: Path, capsys: Capture) -> None:
-    """A module file may hold anything."""
-    tree = write_tree(
-        tmp_path, {"kernel/a.ko": ModuleBuilder(None, modinfo=[("name", b"a\xff"), ("alias", "x:*")])}
-    )
-    assert run(capsys, "lookup", "x:1", "--tree", tree).out == "a\\udcff\n"
-    assert run(capsys, "lookup", "x:1", "--tree", tree, "--json").json[0]["modules"][0]["name"] == "a\udcff"
+    """A directory may be called anything."""
+    tree = network_tree(tmp_path / os.fsdecode(b"t\xff"))
+    ran = run(capsys, "index", tree)
+    assert ran.status == 0
+    assert ran.out.startswith(f"{tmp_path}/t\\udcff/6.1.0/meta.pb: 5 modules")
+    assert run(capsys, "index", tree, "--json").json["tree"] == str(tree)
 
 
 def test_the_package_runs_as_a_program() -> None:

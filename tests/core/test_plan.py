@@ -75,6 +75,9 @@ def steps(plan: Plan) -> dict[str, Step]:
         pytest.param(
             catalog(module("a", "b"), module("b", pre="p"), module("p")), "a", "", "p b a", id="soft of need"
         ),
+        pytest.param(
+            catalog(module("a", "b c"), module("b", pre="c"), module("c")), "a", "", "c b a", id="soft among needs"
+        ),
         pytest.param(catalog(module("a", weak="w"), module("w")), "a", "", "a", id="weak is never loaded"),
     ],
 )

@@ -20,9 +20,7 @@ def test_every_column_of_every_line_is_read() -> None:
     """A listing becomes one value a line, in the listing's order."""
     assert parse_proc_modules(SAMPLE) == (
         LoadedModule("r8169", 118784, 0, (), "Live", 0xFFFFFFFFC0A71000),
-        LoadedModule(
-            "nvidia", 56877056, 12, ("nvidia_modeset", "nvidia_uvm"), "Live", 0xFFFFFFFFC1200000, "POE"
-        ),
+        LoadedModule("nvidia", 56877056, 12, ("nvidia_modeset", "nvidia_uvm"), "Live", 0xFFFFFFFFC1200000, "POE"),
         LoadedModule("libphy", 233472, 2, ("r8169", "mdio_devres"), "Loading", 0, "E"),
         LoadedModule("ipv6", 557056, 26, (), "Live", 0xFFFFFFFFC06B2000, permanent=True),
         LoadedModule("dm_mod", 184320, 1, ("dm_log",), "Unloading", 0xFFFFFFFFC0402000, permanent=True),

@@ -99,9 +99,7 @@ def test_the_newline_behind_a_cpu_modalias_is_cut_off() -> None:
     assert event.get("MODALIAS") == "cpu:type:x86,ven0000\n"
 
 
-@pytest.mark.parametrize(
-    ("padded", "bare"), [(b"a\n", b"a"), (b"a \t\r\n\0", b"a"), (b" a", b" a"), (b"\n", b"")]
-)
+@pytest.mark.parametrize(("padded", "bare"), [(b"a\n", b"a"), (b"a \t\r\n\0", b"a"), (b" a", b" a"), (b"\n", b"")])
 def test_only_the_end_of_a_modalias_is_stripped(padded: bytes, bare: bytes) -> None:
     """Blanks in front or within belong to the modalias."""
     assert strip_modalias(padded) == bare

@@ -96,9 +96,7 @@ def test_a_module_entering_sysfs_is_not_taken_for_built_in(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("gone", [errno.ENOENT, errno.ENODEV])
-def test_a_module_may_vanish_while_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int
-) -> None:
+def test_a_module_may_vanish_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int) -> None:
     """Both answers of sysfs for an attribute that went away mean: not loaded."""
 
     def vanish(path: str) -> bytes:

@@ -150,9 +150,7 @@ def test_lost_events_are_an_overrun(pair: Pair) -> None:
         assert isinstance(events.receive(0), Uevent)
 
 
-def test_any_other_receive_error_is_reported_and_ends_nothing(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_other_receive_error_is_reported_and_ends_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each error comes as a value with its number, and the loop goes on to the events behind it."""
     ours, _ = pair
     failure = OSError(errno.ENOMEM, "Cannot allocate memory")

@@ -244,9 +244,7 @@ FORCED = ModuleFlags.IGNORE_VERMAGIC
         (errno.EIO, DELETE, NONE, "kernel answered: "),
     ],
 )
-def test_each_answer_in_words(
-    number: int, operation: syscalls.Operation, flags: ModuleFlags, words: str
-) -> None:
+def test_each_answer_in_words(number: int, operation: syscalls.Operation, flags: ModuleFlags, words: str) -> None:
     """Every errno the kernel is known to give says what it means for that call and those flags."""
     assert words in explain(number, operation, "snd", flags=flags)
 

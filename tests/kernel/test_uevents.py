@@ -221,9 +221,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, number: int, *, path: str = "", argu
     monkeypatch.setattr(uevents, "_write", refusing)
 
 
-def test_one_failed_write_is_reported_and_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_failed_write_is_reported_and_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The walk goes on behind a device that cannot answer."""
     file = device(tmp_path, "a") / "uevent"
     device(tmp_path, "b")

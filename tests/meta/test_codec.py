@@ -7,10 +7,10 @@ import tracemalloc
 import pytest
 
 from kmodkit.core.catalog import Catalog, Module
-from kmodkit.core.modinfo import SoftDeps, parse_modinfo
+from kmodkit.core.modinfo import MAX_ALIAS, SoftDeps, parse_modinfo
 from kmodkit.errors import MetadataError
 from kmodkit.meta import meta_pb2
-from kmodkit.meta.codec import MAX_BRANCHES, MAX_DEPTH, MAX_PATTERN, decode, encode
+from kmodkit.meta.codec import MAX_BRANCHES, MAX_DEPTH, decode, encode
 from tests.meta import reference
 
 Node = meta_pb2.RadixNode
@@ -246,7 +246,7 @@ def test_splitting_literals_can_make_a_pattern_too_deep() -> None:
 
 def test_a_very_long_pattern_is_kept_outside_of_the_tree() -> None:
     """No device is called like that, and cutting it up would take long."""
-    catalog = with_aliases("a" * (MAX_PATTERN + 1), "b")
+    catalog = with_aliases("a" * (MAX_ALIAS + 1), "b")
     assert [node.literal for node in message(encode(catalog)).module_device_matches.children] == ["b"]
     assert decode(encode(catalog)) == catalog
 

@@ -146,6 +146,7 @@ def _read(path: str) -> tuple[ModuleInfo, Signature | None]:
         info, signature = read_signed_module(path)
         return info, signature.details() if signature is not None else None
     except SignatureError as error:
+        error.source = error.source or path
         common.warn(str(error))
         return read_module(path), None
 
@@ -187,10 +188,10 @@ class _Finder:
             yield name, None
             return
         wanted = normalize_name(name)
-        if wanted in self._builtin:
-            yield None, self._builtin[wanted]
-        elif wanted in self._files:
+        if wanted in self._files:
             yield f"{self._tree.root}/{self._files[wanted]}", None
+        elif wanted in self._builtin:
+            yield None, self._builtin[wanted]
         else:
             yield from self._by_reading(name)
 

@@ -17,7 +17,7 @@ from kmodkit.core.names import to_bytes, to_text
 from kmodkit.errors import PatternError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class Wild(enum.Enum):
@@ -420,25 +420,26 @@ def _match(tokens: tuple[Token, ...], data: bytes) -> bool:
         else:
             segments[-1].append(token)
     head, *rest = segments
-    pos = _match_at(head, data, 0)
+    pos = match_at(head, data, 0)
     if not rest:
         return pos == len(data)
     if pos < 0:
         return False
     for segment in rest[:-1]:
-        pos = _find(segment, data, pos)
+        pos = find(segment, data, pos)
         if pos < 0:
             return False
     tail = rest[-1]
-    start = len(data) - _width(tail)
-    return start >= pos and _match_at(tail, data, start) >= 0
+    start = len(data) - width(tail)
+    return start >= pos and match_at(tail, data, start) >= 0
 
 
-def _width(segment: list[Token]) -> int:
+def width(segment: Sequence[Token]) -> int:
+    """Return how many bytes tokens without a star take."""
     return sum(len(token) if isinstance(token, bytes) else 1 for token in segment)
 
 
-def _match_at(segment: list[Token], data: bytes, pos: int) -> int:
+def match_at(segment: Sequence[Token], data: bytes, pos: int) -> int:
     """Return the offset behind ``segment`` where it matches at ``pos``, else -1."""
     for token in segment:
         if isinstance(token, bytes):
@@ -452,13 +453,13 @@ def _match_at(segment: list[Token], data: bytes, pos: int) -> int:
     return pos
 
 
-def _find(segment: list[Token], data: bytes, pos: int) -> int:
+def find(segment: Sequence[Token], data: bytes, pos: int) -> int:
     """Return the offset behind the leftmost match of ``segment`` from ``pos`` on, else -1."""
     if len(segment) == 1 and isinstance(segment[0], bytes):
         at = data.find(segment[0], pos)
         return at + len(segment[0]) if at >= 0 else -1
-    for start in range(pos, len(data) - _width(segment) + 1):
-        end = _match_at(segment, data, start)
+    for start in range(pos, len(data) - width(segment) + 1):
+        end = match_at(segment, data, start)
         if end >= 0:
             return end
     return -1

@@ -67,14 +67,15 @@ def load_order(wanted: Iterable[str], needs: Edges, before: Edges, after: Edges)
             stack += [("want", other) for other in reversed(list(before(name)))]
         elif step == "after":
             stack += [("want", other) for other in reversed(list(after(name)))]
-        elif name not in order and name not in waiting:
-            chain = hard_order([name], needs, done=order)
-            if not waiting.isdisjoint(chain):
-                later.append(name)
-                continue
-            waiting.update(chain)
-            for member in reversed(chain):
-                stack += [("after", member), ("place", member), ("before", member)]
+        elif name in order or name in waiting:
+            continue
+        elif step == "want" and not waiting.isdisjoint(hard_order([name], needs, done=order)):
+            later.append(name)
+        else:
+            # Only what is on the way to here waits: a need that comes later may still be wished for before this.
+            waiting.add(name)
+            stack += [("after", name), ("place", name), ("before", name)]
+            stack += [("need", other) for other in reversed(list(needs(name)))]
     return list(order)
 
 

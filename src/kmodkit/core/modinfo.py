@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # The largest of real kernels is some 100 KiB (drivers with thousands of aliases).
 MAX_MODINFO: Final = 1 << 24
+# No device's modalias is longer than the 2 KiB of a uevent (UEVENT_BUFFER_SIZE, include/linux/kobject.h), and an
+# index of longer patterns would take 200 times their size in memory.
+MAX_ALIAS: Final = 4096
 
 
 class SoftDeps(NamedTuple):

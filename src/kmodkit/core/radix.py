@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from kmodkit.core.alias import STAR, ByteSet, Pattern, Token, join_tokens
+from kmodkit.core.alias import STAR, ByteSet, Pattern, Token, find, join_tokens, match_at, width
 from kmodkit.core.names import to_bytes, to_text
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _Path: TypeAlias = "tuple[_Path, Token] | None"
 # Shared by the nodes that have none: a kernel's tree has 217,000 nodes, most with one child and no value.
 _NO_NODES: Final[Mapping[object, RadixNode]] = MappingProxyType({})
 _NO_VALUES: Final[frozenset[int]] = frozenset()
+# Trying a run costs a search; stepping costs a look at every offset of the text, of which real ones have 50.
+_MOST_RUNS: Final = 24
 
 
 class RadixNode:
@@ -234,17 +236,46 @@ def _step(node: RadixNode, data: bytes, pos: int, stack: list[tuple[RadixNode, i
 
 
 def _skip(star: RadixNode, data: bytes, pos: int, until: int, stack: list[tuple[RadixNode, int]]) -> None:
-    """Push what follows ``star`` at every offset from ``pos`` up to ``until``."""
-    if star.sets or star.single is not None or len(star.literals) > 2:
-        for at in range(pos, min(until, len(data))):
+    """Push what follows ``star`` at every offset from ``pos`` up to ``until`` where it has to be looked at.
+
+    Runs of nodes lead from a star to the next stars and to ends of patterns. Of all places of a run before a star
+    the leftmost is enough, as that star covers the rest; and a run to the end of a pattern can only match at the
+    end of the text. That makes ``a*a*a*...b`` against 4 KiB of ``a`` one search a star, not 40 ms of steps.
+    """
+    stop = min(until, len(data))
+    if stop <= pos:
+        return
+    runs = _runs(star, data, pos)
+    if runs is None:
+        for at in range(pos, stop):
             _step(star, data, at, stack)
         return
-    for child in star.literals.values():
-        label = _label(child)
-        at = data.find(label, pos)
-        while 0 <= at < until:
-            stack.append((child, at + len(label)))
-            at = data.find(label, at + 1)
+    for run, last in runs:
+        size = width(run)
+        if last.star is not None:
+            found = find(run, data, pos)
+            if 0 <= found < stop + size:
+                stack.append((last, found))
+        start = len(data) - size
+        if last.indices and pos <= start < stop and match_at(run, data, start) >= 0:
+            stack.append((last, len(data)))
+
+
+def _runs(star: RadixNode, data: bytes, pos: int) -> list[tuple[tuple[Token, ...], RadixNode]] | None:
+    """Return the runs below ``star`` that can match behind ``pos``, None where they are too many to try each."""
+    found: list[tuple[tuple[Token, ...], RadixNode]] = []
+    pending: list[tuple[tuple[Token, ...], RadixNode]] = [((), star)]
+    for _ in range(_MOST_RUNS):
+        if not pending:
+            return found
+        run, node = pending.pop()
+        if run and (node.star is not None or node.indices):
+            found.append((run, node))
+        for child in (*node.literals.values(), *node.sets.values(), *filter(None, (node.single,))):
+            token = child.token
+            if token is not None and not (isinstance(token, bytes) and data.find(token, pos) < 0):
+                pending.append(((*run, token), child))
+    return None if pending else found
 
 
 def _tokens(path: _Path) -> tuple[Token, ...]:

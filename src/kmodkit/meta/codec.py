@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from kmodkit.core.alias import ANY, STAR, ByteSet, Pattern, Token, join_tokens
 from kmodkit.core.catalog import Catalog, Module
 from kmodkit.core.graph import find_cycles
-from kmodkit.core.modinfo import SoftDeps
+from kmodkit.core.modinfo import MAX_ALIAS, SoftDeps
 from kmodkit.core.names import normalize_name, to_bytes, to_text
 from kmodkit.core.radix import RadixTree
 from kmodkit.errors import MetadataError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 # Protobuf readers follow 100 levels; Meta and the root are two of them.
 MAX_DEPTH: Final = 96
 MAX_BRANCHES: Final = 64
-# No device's modalias is longer than the 2 KiB of a uevent (UEVENT_BUFFER_SIZE, include/linux/kobject.h).
-MAX_PATTERN: Final = 4096
 # The patterns of a tree can be far longer in all than the file. Those of real kernels are shorter.
 _TEXT_PER_BYTE: Final = 64
 _TEXT_FREE: Final = 1 << 20
@@ -129,7 +127,7 @@ def _text_limit(file_size: int) -> int:
 
 def _forms(alias: str) -> tuple[Pattern, ...]:
     """Return the patterns, of the tree's kinds of node only, that together mean ``alias``; none if too many."""
-    if len(alias) > MAX_PATTERN:
+    if len(alias) > MAX_ALIAS:
         return ()
     pattern = Pattern.parse(alias)
     if alias.isascii() and "[" not in alias and "\\" not in alias:
