@@ -108,11 +108,21 @@ class Result:
         return tuple(o.step.name for o in self.outcomes if o.status == "done")
 
     def check(self) -> Result:
-        """Return the result where it is good; raise its one failure, or an ExceptionGroup of them."""
-        if len(self.failures) == 1:
-            raise self.failures[0]
-        if self.failures:
-            raise ExceptionGroup(f"{len(self.failures)} modules failed", list(self.failures))
+        """Return the result where it is good; raise its one failure, or an ExceptionGroup of them.
+
+        A module that was skipped because one that it needs failed is no failure of its own here.
+        """
+        roots = [
+            outcome.error
+            for outcome in self.outcomes
+            if outcome.error is not None
+            and outcome.step.required
+            and not (outcome.status == "skipped" and outcome.step.needs)
+        ] or list(self.failures)
+        if len(roots) == 1:
+            raise roots[0]
+        if roots:
+            raise ExceptionGroup(f"{len(roots)} modules failed", roots)
         return self
 
 

@@ -39,7 +39,9 @@ def bzimage(packed: bytes, release: bytes = b"6.1.0-test (builder) #1") -> bytes
 
 
 @pytest.mark.parametrize(
-    "packed", [gzip.compress(elf()), lzma.compress(elf()), lzma.compress(elf()) + b"\x78\0\0\0"]
+    "packed",
+    [gzip.compress(elf(), mtime=0), lzma.compress(elf()), lzma.compress(elf()) + b"\x78\0\0\0"],
+    ids=["gzip", "xz", "xz with its size behind it"],
 )
 def test_payload_is_unpacked(packed: bytes) -> None:
     """Whatever compresses it; the four bytes of length behind are not part of it."""
