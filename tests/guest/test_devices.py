@@ -130,7 +130,7 @@ def test_coldplug_binds_the_devices(manager: Manager) -> None:
 def test_watch_follows_what_a_driver_finds(watching: Watching) -> None:
     """The tablet behind the USB controller is found after the controller's load returned."""
     wait_for(lambda: {"usbhid", "hid_generic"} <= loaded())
-    assert any(report.cause == "coldplug" for report in watching.reports)
+    wait_for(lambda: any(report.cause == "coldplug" for report in watching.reports))
 
 
 def test_a_card_plugged_in_gets_its_driver(watching: Watching, ktest_qmp: Callable[..., object]) -> None:
