@@ -87,8 +87,8 @@ def scan(
         raise TreeError(found.root, "no modules here")
     catalog = Catalog.from_modinfo([*infos, *builtin], order=_lines(found, "modules.order"), search=search)
     outcome = ScanResult(found, catalog, tuple(skipped))
-    if strict and outcome.problems:
-        raise ScanError(outcome.problems)
+    if strict and (problems := outcome.problems):
+        raise ScanError(problems)
     return outcome
 
 

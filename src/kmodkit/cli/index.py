@@ -39,11 +39,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         result = common.scan_tree(args.tree, strict=args.strict, jobs=args.jobs)
     except ScanError as error:
-        for problem in error.problems:
-            print(f"kmodkit index: {problem}", file=sys.stderr)
+        for found in error.problems:
+            print(f"kmodkit index: {found}", file=sys.stderr)
         return 1
-    for problem in result.problems[len(result.skipped) :]:
-        common.warn(str(problem))
+    # Found by going over all dependencies, so not asked for twice.
+    problems = [str(problem) for problem in result.problems[len(result.skipped) :]]
+    for problem in problems:
+        common.warn(problem)
     common.warn_skipped(result)
     data = encode(result.catalog)
     if args.output == "-":
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return 1 if result.skipped else 0
     path = args.output or f"{result.tree.root}/meta.pb"
     replace_file(path, data)
-    summary = _summary(result, path, len(data))
+    summary = _summary(result, path, len(data), problems)
     if args.json:
         common.print_json(summary)
     else:
@@ -70,7 +72,7 @@ def positive_int(word: str) -> int:
     return number
 
 
-def _summary(result: ScanResult, path: str, size: int) -> dict[str, object]:
+def _summary(result: ScanResult, path: str, size: int, problems: list[str]) -> dict[str, object]:
     loadable = [module for module in result.catalog if not module.builtin]
     return {
         "tree": result.tree.root,
@@ -80,5 +82,5 @@ def _summary(result: ScanResult, path: str, size: int) -> dict[str, object]:
         "builtin": len(result.catalog) - len(loadable),
         "aliases": sum(len(module.aliases) for module in loadable),
         "skipped": [str(error) for error in result.skipped],
-        "problems": [str(error) for error in result.problems[len(result.skipped) :]],
+        "problems": problems,
     }

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from kmodkit.core.graph import hard_order, load_order
+from kmodkit.core.names import normalize_name
 from kmodkit.errors import ModuleInUseError, ModuleNotLoadedError, UnloadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from kmodkit.core.catalog import Catalog
     from kmodkit.core.procmodules import LoadedModule
@@ -84,7 +85,7 @@ def plan_load(
         for other in after(name):
             if place.get(other, -1) > place[name]:
                 follows[other].append(name)
-    required = _reachable(wanted, needs)
+    required = set(hard_order(wanted, needs))
     return Plan(
         tuple(
             Step(
@@ -112,7 +113,7 @@ def plan_unload(
     """
     state = {module.name: module for module in loaded}
     known = catalog.get(name)
-    name = known.name if known else name.replace("-", "_")
+    name = known.name if known else normalize_name(name)
     if name not in state:
         if known and known.builtin:
             raise UnloadError(name, None, "it is built into the kernel")
@@ -132,17 +133,6 @@ def plan_unload(
             for one in order
         )
     )
-
-
-def _reachable(names: Iterable[str], needs: Callable[[str], list[str]]) -> set[str]:
-    found: set[str] = set()
-    pending = list(names)
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += needs(name)
-    return found
 
 
 def _unused(going: list[str], state: Mapping[str, LoadedModule]) -> list[str]:
