@@ -10,17 +10,22 @@
     │   ├── CompressionError        a .gz, .xz or .zst file, or one that unpacks to too much
     │   ├── PatternError            an alias pattern that cannot be used
     │   ├── MetadataError           a meta.pb file
+    │   ├── CacheError              a cache of what modules say, to be made anew
+    │   ├── KmodIndexError          one of depmod's files, or what none of them can hold
     │   ├── CpioError               a cpio archive
     │   ├── UeventError             a datagram that is no uevent of the kernel
     │   ├── ProcModulesError        the text of /proc/modules
     │   ├── WhenceError             linux-firmware's WHENCE
+    │   ├── SnapshotError           a snapshot of devices, as JSON
     │   └── FsspecError             an FSSpec, as text or as values
     ├── FileError                   a file that cannot be read or written (path, errno); also an OSError
     ├── SyscallError                a system call failed (operation, errno); also an OSError
     ├── ArgumentError               an argument no call can take, such as a NUL; also a ValueError
     ├── TreeError                   a path that holds no module tree, or more than one (path)
     ├── ScanError                   a strict scan met problems (problems)
+    ├── SelectionError              a strict choice of modules met shortcomings (shortcomings)
     ├── MissingFirmwareError        firmware that no source has, where that is not allowed (missing)
+    ├── MissingLibraryError         a library that only some features need is not installed (library)
     ├── ModuleNotFoundError         no module has that name (name); also a LookupError
     ├── KtestError                  a run in a virtual machine could not be made (console, output)
     │   ├── KtestTimeoutError       the guest gave no answer in time
@@ -31,6 +36,7 @@
     │   └── ModuleNotLoadedError    it is not loaded; also a LookupError
     └── DependencyError             the dependencies of a module cannot be followed (module)
         ├── CycleError              they lead back to the module (cycle)
+        │   └── CyclesError             the same of every cycle that there is (cycles)
         └── UnknownDependencyError  they name a module that is not there (dependency)
 
 Errors about input say which file or module it was, what was wrong and, for bytes, at which offset.
@@ -101,6 +107,14 @@ class MetadataError(FormatError):
     """A ``meta.pb`` file that is truncated, corrupt or inconsistent."""
 
 
+class CacheError(FormatError):
+    """A cache file that is damaged or of another version; what it was made from is to be read again."""
+
+
+class KmodIndexError(FormatError):
+    """One of depmod's files that breaks its format, or what none of them can hold."""
+
+
 class CpioError(FormatError):
     """A cpio archive that breaks its format, or entries that no archive can hold."""
 
@@ -115,6 +129,10 @@ class ProcModulesError(FormatError):
 
 class WhenceError(FormatError):
     """A line of WHENCE that breaks its format; ``offset`` is where the line begins."""
+
+
+class SnapshotError(FormatError):
+    """A snapshot of devices that cannot be read."""
 
 
 class FsspecError(FormatError):
@@ -177,6 +195,14 @@ class ScanError(KmodError):
         return f"{first}{more}"
 
 
+class SelectionError(KmodError):
+    """A strict choice of modules met ``shortcomings``: wishes without a module, modules that cannot be loaded."""
+
+    def __init__(self, shortcomings: Sequence[str]) -> None:
+        super().__init__("; ".join(shortcomings))
+        self.shortcomings = tuple(shortcomings)
+
+
 class MissingFirmwareError(KmodError):
     """Firmware that no source has; ``missing`` holds for each a pair of the module and what it asks for."""
 
@@ -190,6 +216,14 @@ class MissingFirmwareError(KmodError):
         module, firmware = self.missing[0]
         more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
         return f"firmware {firmware!r} of module {module!r} is not there{more}"
+
+
+class MissingLibraryError(KmodError):
+    """A feature needs ``library``, which comes with ``pip install kmodkit[EXTRA]`` and is not installed."""
+
+    def __init__(self, library: str, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs the library {library}: pip install 'kmodkit[{extra}]'")
+        self.library = library
 
 
 class ModuleNotFoundError(KmodError, LookupError):
@@ -281,6 +315,17 @@ class CycleError(DependencyError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (CycleError, (self.cycle,))
+
+
+class CyclesError(CycleError):
+    """Hard dependencies lead back to where they began, in each of ``cycles``; ``cycle`` is the first."""
+
+    def __init__(self, cycles: Sequence[Sequence[str]]) -> None:
+        super().__init__(cycles[0])
+        self.cycles: tuple[tuple[str, ...], ...] = tuple(tuple(cycle) for cycle in cycles)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (CyclesError, (self.cycles,))
 
 
 class UnknownDependencyError(DependencyError):

@@ -215,6 +215,11 @@ class InstalledFirmware:
                 found[_Place(base, prefix)] = None
         object.__setattr__(self, "_places", tuple(found))
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is any of the directories."""
+        return bool(self._places)
+
     def find(self, name: str) -> Found | None:
         """Return where ``name`` leads, the first of all directories and compressions."""
         for suffix in COMPRESSIONS:

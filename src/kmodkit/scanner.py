@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog, file_rank
+from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog, Module, file_rank
 from kmodkit.core.modinfo import MAX_ALIAS, ModuleInfo, parse_builtin_modinfo
 from kmodkit.core.names import name_from_path, to_text
 from kmodkit.errors import (
@@ -34,11 +34,14 @@ class ScanResult:
 
     ``skipped`` has an error for each file that could not be read, in the order of their paths; the modules in
     them are missing from ``catalog``. ``problems`` adds what is wrong with the modules that were read.
+    ``hidden`` has the parts of the kernel that have no place in the catalog, as the name is that of a module
+    file, and that ask for firmware.
     """
 
     tree: ModuleTree
     catalog: Catalog
     skipped: tuple[KmodError, ...] = ()
+    hidden: tuple[Module, ...] = ()
 
     @property
     def problems(self) -> tuple[KmodError, ...]:
@@ -82,11 +85,13 @@ def scan(
             skipped.append(result)
         if progress is not None and (done % 64 == 0 or done == len(paths)):
             progress(done, len(paths))
-    builtin = _less_files(builtin_modules(found), infos, _lines(found, "modules.builtin"))
+    parts = builtin_modules(found)
+    builtin = _less_files(parts, infos, _lines(found, "modules.builtin"))
+    hidden = [Module.from_info(info) for info in parts if info.firmware and info not in builtin]
     if not paths and not builtin:
         raise TreeError(found.root, "no modules here")
     catalog = Catalog.from_modinfo([*infos, *builtin], order=_lines(found, "modules.order"), search=search)
-    outcome = ScanResult(found, catalog, tuple(skipped))
+    outcome = ScanResult(found, catalog, tuple(skipped), tuple(hidden))
     if strict and (problems := outcome.problems):
         raise ScanError(problems)
     return outcome
@@ -106,11 +111,11 @@ def builtin_modules(tree: ModuleTree) -> list[ModuleInfo]:
     data = tree.read_text("modules.builtin.modinfo") or b""
     listed = dict.fromkeys(map(name_from_path, _lines(tree, "modules.builtin")))
     # The first list also has parts of the kernel that never are modules, such as acpi and vt. They are of use
-    # only for their aliases, and must not answer to a name that is another module's alias.
+    # only for their aliases and firmware, and must not answer to a name that is another module's alias.
     infos = {
         info.name: info
         for info in parse_builtin_modinfo(data, merge=True)
-        if info.name in listed or info.aliases or not listed
+        if info.name in listed or info.aliases or info.firmware or not listed
     }
     for name in listed:
         infos.setdefault(name, ModuleInfo((("name", name),)))

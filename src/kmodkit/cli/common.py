@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kmodkit.core.catalog import Catalog, Module
+    from kmodkit.core.selection import Reason
     from kmodkit.scanner import ScanResult
 
 TREE_HELP = (
@@ -93,3 +94,22 @@ def print_json(value: object) -> None:
 def module_json(module: Module) -> dict[str, str | None]:
     """Return how a module is named in JSON."""
     return {"name": module.name, "path": module.path}
+
+
+def bytes_text(size: int) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> bytes_text(999), bytes_text(5_300_000)
+    ('999 B', '5.1 MiB')
+    """
+    value = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def reason_json(reason: Reason) -> dict[str, str]:
+    """Return why a module is in an image, as JSON has it."""
+    return {"module": reason.module, "kind": reason.kind, "subject": reason.subject, "via": reason.via}

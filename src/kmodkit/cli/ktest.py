@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--snapshot", dest="cold", action="store_false", help="start from a snapshot (the default)")
     mode.add_argument("--cold", action="store_true", help="boot for this run alone")
     add("--file", metavar="HOST:GUEST", action="append", default=[], help="put a file or directory into the image")
+    add("--archive", metavar="FILE", action="append", default=[], help="unpack this initramfs over the image")
     add("--program", metavar="PROGRAM", action="append", default=[], help="put a program and its libraries there")
     add("--python", metavar="PROGRAM", help="the interpreter for the guest (default: the one that runs this)")
     path_help = "a directory for the guest's sys.path, or a package (default: kmodkit)"
@@ -103,6 +104,7 @@ def _setup(args: argparse.Namespace) -> Setup:
         python_path=tuple(Path(path) for path in args.python_path) or (own,),
         distributions=tuple(args.dist),
         programs=tuple(Path(path) for path in args.program),
+        archives=tuple(Path(path) for path in args.archive),
         files=tuple((Path(host), guest) for host, guest in (_pair(text, ":", "HOST:GUEST") for text in args.file)),
     )
     return Setup(

@@ -6,10 +6,11 @@ Every reader makes a catalog (a scanned tree, meta.pb, depmod's files) and every
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from kmodkit.core.alias import Pattern, normalize_alias
+from kmodkit.core.alias import normalize_alias
 from kmodkit.core.graph import find_cycles, hard_order, load_order
+from kmodkit.core.matcher import Matcher, normalized_text
 from kmodkit.core.modinfo import SoftDeps
 from kmodkit.core.names import name_from_path, normalize_name, to_bytes
 from kmodkit.core.radix import RadixTree
@@ -19,12 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kmodkit.core.modinfo import ModuleInfo
+    from kmodkit.core.rules import Rule
+    from kmodkit.core.selection import Selection
+    from kmodkit.core.snapshot import Snapshot
 
 DEFAULT_SEARCH = ("updates", "built-in")
 """depmod's order of directories where no depmod.d(5) says otherwise."""
 
 
 NO_SOFTDEPS = SoftDeps()
+
+
+class Index(Protocol):
+    """What a catalog looks modaliases up in."""
+
+    def lookup(self, text: bytes, /) -> tuple[int, ...]:
+        """Return the positions of the modules with a pattern that matches ``text``, ascending, each once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,7 @@ class Catalog:
 
     modules: tuple[Module, ...]
     _positions: dict[str, int] = field(init=False, repr=False, compare=False)
-    _indexes: dict[bool, RadixTree] = field(init=False, repr=False, compare=False)
+    _indexes: dict[bool, Index] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         positions: dict[str, int] = {}
@@ -142,11 +154,16 @@ class Catalog:
         ``-`` and ``_`` count as equal. What is built in is left out unless ``builtin``: nothing has to be
         loaded for it. Raises PatternError where a module made by hand has an alias with a NUL.
         """
-        text = normalize_alias(to_bytes(modalias))
-        found = self._index(builtin=False).lookup(text)
+        text = modalias if isinstance(modalias, bytes) else to_bytes(modalias)
+        if 45 in text:  # "-": most texts have none, and a call more would be a tenth of a lookup
+            text = normalize_alias(text)
+        index = self._indexes.get(False)
+        if index is None:
+            index = self._index(builtin=False)
+        found = index.lookup(text)
         if builtin:
-            found |= self._index(builtin=True).lookup(text)
-        return tuple([self._at(position) for position in sorted(found)])
+            found = tuple(sorted({*found, *self._index(builtin=True).lookup(text)}))
+        return tuple([self._at(position) for position in found]) if found else ()
 
     def resolve(self, name: str) -> tuple[Module, ...]:
         """Return what modprobe would take ``name`` for: a module of that name, else those with that alias.
@@ -174,7 +191,7 @@ class Catalog:
             lambda name: self.soft_targets(name).pre if soft else (),
             lambda name: (
                 *(self.soft_targets(name).post if soft else ()),
-                *(self._targets(self[name].weakdeps) if weak else ()),
+                *(self.weak_targets(name) if weak else ()),
             ),
         )
         modules = [self[name] for name in order]
@@ -209,6 +226,42 @@ class Catalog:
         pre, post = self[name].softdeps
         return SoftDeps(self._targets(pre), self._targets(post)) if pre or post else NO_SOFTDEPS
 
+    def weak_targets(self, name: str) -> tuple[str, ...]:
+        """Return the names of the modules that the weak dependencies of a module mean, as `soft_targets` does."""
+        return self._targets(self[name].weakdeps)
+
+    def select(
+        self,
+        *,
+        names: Iterable[str] = (),
+        paths: Iterable[str] = (),
+        modaliases: Iterable[str] = (),
+        snapshot: Snapshot | None = None,
+        rules: Sequence[str | Rule] = (),
+        soft: bool = True,
+        weak: bool = True,
+    ) -> Selection:
+        """Choose modules by any of these, with all they need; see `kmodkit.core.selection.select`.
+
+        >>> catalog = Catalog((Module("r8169", "net/r8169.ko", ("libphy",)), Module("libphy", "libphy.ko")))
+        >>> for chosen in catalog.select(names=["r8169"]).chosen:
+        ...     print(*chosen.chain, sep="; ")
+        r8169: named as r8169; libphy: r8169 needs it
+        r8169: named as r8169
+        """
+        from kmodkit.core.selection import select  # it is built on this module
+
+        return select(
+            self,
+            names=names,
+            paths=paths,
+            modaliases=modaliases,
+            snapshot=snapshot,
+            rules=rules,
+            soft=soft,
+            weak=weak,
+        )
+
     @property
     def unknown_dependencies(self) -> Mapping[str, tuple[str, ...]]:
         """For each module that names a dependency the catalog does not have, the names of those."""
@@ -231,17 +284,17 @@ class Catalog:
     def _at(self, position: int) -> Module:
         return self.modules[position]
 
-    def _index(self, *, builtin: bool) -> RadixTree:
-        """Return the tree of normalised patterns of what is loadable, or of what is built in."""
-        tree = self._indexes.get(builtin)
-        if tree is None:
-            tree = RadixTree()
-            for position, module in enumerate(self.modules):
-                if module.builtin == builtin:
-                    for alias in module.aliases:
-                        tree.add(Pattern.parse(alias).normalized(), position)
-            self._indexes[builtin] = tree
-        return tree
+    def _index(self, *, builtin: bool) -> Index:
+        """Return the index of normalised patterns of what is loadable, or of what is built in."""
+        index = self._indexes.get(builtin)
+        if index is None:
+            index = self._indexes[builtin] = Matcher(
+                (normalized_text(to_bytes(alias)), position)
+                for position, module in enumerate(self.modules)
+                if module.builtin == builtin
+                for alias in module.aliases
+            )
+        return index
 
     def _targets(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the modules that soft or weak dependencies mean, as far as they can be loaded."""

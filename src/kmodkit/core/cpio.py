@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from kmodkit.errors import CpioError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _MAGIC: Final = b"070701"
 _MAGIC_CRC: Final = b"070702"
@@ -88,12 +88,19 @@ class Entry:
         return cls(name, (stat.S_IFBLK if block else stat.S_IFCHR) | mode, major=major, minor=minor)
 
 
-def pack(entries: Iterable[Entry], *, mtime: int | None = 0, parents: bool = False) -> Iterator[bytes]:
+def pack(
+    entries: Iterable[Entry],
+    *,
+    mtime: int | None = 0,
+    parents: bool = False,
+    contents: Callable[[Entry], bytes] | None = None,
+) -> Iterator[bytes]:
     """Return the archive of ``entries`` piece by piece; joined, the pieces are the archive.
 
     Times later than ``mtime`` become ``mtime`` (None: they stay). With ``parents``, directories that are
     needed and not among the entries are added, owned by root, mode 0755. The order of ``entries`` is of no
-    consequence. Every entry is checked before this function returns.
+    consequence. Every entry is checked before this function returns. ``contents`` is asked for the data of each
+    regular file when its turn comes, so that one at a time is in memory.
 
     Raises CpioError for a name twice, a name or number the format or the kernel cannot take, and a parent that
     is no directory.
@@ -107,7 +114,7 @@ def pack(entries: Iterable[Entry], *, mtime: int | None = 0, parents: bool = Fal
     if parents:
         _add_parents(by_name)
     _check_parents(by_name)
-    return _pieces([by_name[name] for name in sorted(by_name)], mtime)
+    return _pieces([by_name[name] for name in sorted(by_name)], mtime, contents)
 
 
 def unpack(buffer: bytes | bytearray | memoryview) -> tuple[Entry, ...]:
@@ -168,10 +175,17 @@ def _check_parents(by_name: dict[bytes, Entry]) -> None:
             raise CpioError(f"{parent.name} is above it and no directory", source=entry.name)
 
 
-def _pieces(entries: Sequence[Entry], mtime: int | None) -> Iterator[bytes]:
-    for ino, entry in enumerate(entries, 1):
-        when = entry.mtime if mtime is None else min(entry.mtime, mtime)
-        yield _header(replace(entry, mtime=when), ino)
+def _pieces(
+    entries: Sequence[Entry], mtime: int | None, contents: Callable[[Entry], bytes] | None
+) -> Iterator[bytes]:
+    for ino, stored in enumerate(entries, 1):
+        when = stored.mtime if mtime is None else min(stored.mtime, mtime)
+        entry = replace(stored, mtime=when)
+        if contents is not None and stat.S_ISREG(entry.mode):
+            entry = replace(entry, data=contents(stored))
+            if len(entry.data) >= _LIMIT:
+                raise CpioError("a number or the size does not fit in 32 bits", source=entry.name)
+        yield _header(entry, ino)
         if entry.data:
             yield entry.data
             yield b"\0" * (-len(entry.data) % 4)

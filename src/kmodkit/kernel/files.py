@@ -8,6 +8,7 @@ import re
 import stat
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,7 +19,9 @@ from kmodkit.core.signature import Signature, read_signature
 from kmodkit.errors import CompressionError, FileError, FormatError, KmodError, TreeError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     from kmodkit.core.elf import Read
 
@@ -31,6 +34,8 @@ _TREE_MARKS: Final = ("kernel", "modules.order", "modules.builtin", "modules.dep
 _XZ_MEMORY: Final = 192 << 20
 _XZ_PADDING: Final = re.compile(b"\0*")
 _CHUNK: Final = 1 << 20
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
 _FIRST_PIECE: Final = 1 << 12
 
 
@@ -129,13 +134,16 @@ def _decompressor(kind: str) -> _Decompressor:
         import lzma
 
         return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+    decompressor: _Decompressor = zstd_module().ZstdDecompressor()
+    return decompressor
+
+
+def zstd_module() -> ModuleType:
+    """Return Python's zstd module, of the standard library or, before 3.14, of its backport."""
+    import importlib
     import sys
 
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    return zstd.ZstdDecompressor()
+    return importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
 def read_file(path: str | os.PathLike[str], *, max_size: int) -> bytes:
@@ -338,7 +346,14 @@ def _is_tree(path: Path) -> bool:
 
 
 def replace_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> None:
-    """Write ``data`` to ``path`` so that it holds the old contents or all of the new, whatever happens.
+    """Write ``data`` to ``path`` so that it holds the old contents or all of the new; see `replacing`."""
+    with replacing(path, mode=mode) as write:
+        write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], *, mode: int = 0o644) -> Iterator[Callable[[bytes], object]]:
+    """Give a function that writes what ``path`` is to hold once the block ends well; else it stays as it was.
 
     The file is written beside its place, forced to disk, given ``mode`` less the umask and renamed; then the
     directory is forced to disk. A link is followed, so that its target is what changes. Raises FileError.
@@ -347,24 +362,64 @@ def replace_file(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644
 
     temporary = None
     try:
-        target = Path(path).resolve()
-        fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(fd, mode & ~_umask())
-            os.fsync(fd)
-        Path(temporary).replace(target)
-        temporary = None
-        _sync_directory(target.parent)
-    except OSError as error:
-        raise FileError.wrap(error, os.fspath(path)) from error
-    except (ValueError, RuntimeError) as error:  # a NUL in the path, and Python 3.12's word for a link in a circle
-        raise FileError(None, str(error), os.fspath(path)) from error
+        with _writing(path):
+            target = Path(path).resolve()
+            fd, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(fd, "wb", buffering=0) as file:
+            yield partial(_write_all, file, path)
+            with _writing(path):
+                os.fchmod(fd, mode & ~_umask())
+                os.fsync(fd)
+        with _writing(path):
+            Path(temporary).replace(target)
+            temporary = None
+            _sync_directory(target.parent)
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
+
+
+def replace_directory(new: Path, path: Path) -> None:
+    """Put the directory ``new`` in the place of ``path``; what was there is then where ``new`` was.
+
+    Both are on one file system. Raises FileError, and then nothing has changed.
+    """
+    with _writing(path):
+        if path.is_symlink() or path.exists():
+            _exchange(new, path)
+        else:
+            new.rename(path)
+        _sync_directory(path.resolve().parent)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two paths change places in one step: renameat2(2), which Python has no call for."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(one), os.fsencode(other)
+    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fspath(other))
+
+
+@contextlib.contextmanager
+def _writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make what goes wrong in writing an error of ours that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise FileError.wrap(error, os.fspath(path)) from error
+    except (ValueError, RuntimeError) as error:  # a NUL in the path, and Python 3.12's word for a link in a circle
+        raise FileError(None, str(error), os.fspath(path)) from error
+
+
+def _write_all(file: io.FileIO, path: str | os.PathLike[str], data: bytes) -> None:
+    rest = memoryview(data)
+    with _writing(path):
+        while rest:
+            rest = rest[file.write(rest) :]
 
 
 def _umask() -> int:

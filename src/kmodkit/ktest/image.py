@@ -58,6 +58,9 @@ class ImageSpec:
     ``modules`` are files below ``modules_root``, the module directory of kernel ``release``; they lie under
     ``/lib/modules/RELEASE`` in the guest. The caller gives the closure: nothing is added but the lists of
     built-in modules and of the module order.
+
+    ``archives`` are initramfs images of others, compressed or not; the kernel unpacks them over all this, in
+    their order.
     """
 
     python: Path | None = None
@@ -69,6 +72,7 @@ class ImageSpec:
     modules_root: Path | None = None
     release: str = ""
     modules: tuple[Path, ...] = ()
+    archives: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,10 @@ def build(spec: ImageSpec, *, root: Path | None = None) -> Image:
         base, library_roots = _base_plan(spec, python)
         top = _top_plan(spec, python, library_roots)
         base_key = _key(python, base)
-        key = _key(python, base | top)
+        archives = {f"archive/{number}": _Source(path) for number, path in enumerate(spec.archives)}
+        key = _key(python, base | top | archives)
         below = cached(f"base-{base_key}", lambda path: _write_base(path, base, python), root=root)
-        path = cached(f"image-{key}", lambda path: _write_top(path, below, top, python), root=root)
+        path = cached(f"image-{key}", lambda path: _write_top(path, below, top, python, spec.archives), root=root)
     except OSError as error:
         raise KtestError(f"{error.filename}: {error.strerror}") from error
     return Image(path, key, path.stat().st_size)
@@ -283,12 +288,15 @@ def _write(path: Path, entries: Sequence[Entry], plan: _Plan, python: Interprete
         file.write(b"\0" * (-file.tell() % 512))
 
 
-def _write_top(path: Path, below: Path, plan: _Plan, python: Interpreter) -> None:
+def _write_top(path: Path, below: Path, plan: _Plan, python: Interpreter, archives: Sequence[Path]) -> None:
     upper = path.with_name("upper")
     _write(upper, [], plan, python)
     shutil.copyfile(below, path)
-    with path.open("ab") as file, upper.open("rb") as source:
-        shutil.copyfileobj(source, file, 1 << 20)
+    with path.open("ab") as file:
+        for part in (upper, *archives):
+            file.write(b"\0" * (-file.tell() % 512))
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _entries(plan: _Plan, python: Interpreter) -> Iterator[Entry]:

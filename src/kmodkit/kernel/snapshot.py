@@ -1,0 +1,37 @@
+"""A snapshot of the running machine: its devices, their drivers, and what is loaded."""
+
+from __future__ import annotations
+
+import os
+
+from kmodkit.core.names import normalize_name
+from kmodkit.core.snapshot import Device, Snapshot
+from kmodkit.kernel.modules import loaded_modules
+from kmodkit.kernel.uevents import read_modaliases
+
+
+def take_snapshot(*, sys: str = "/sys", proc: str = "/proc") -> Snapshot:
+    """Return the devices that have a modalias, the driver and module of each, and the loaded modules.
+
+    Raises FileError where there is no sysfs, and ProcModulesError for a /proc/modules that makes no sense.
+    """
+    modaliases: dict[str, list[str]] = {}
+    for path, modalias in read_modaliases(sys):
+        modaliases.setdefault(path, []).append(modalias)
+    devices = []
+    for path in sorted(modaliases):
+        driver = _last(f"{sys}{path}/driver")
+        module = _last(f"{sys}{path}/driver/module") if driver is not None else None
+        devices.append(
+            Device(path, tuple(modaliases[path]), driver, None if module is None else normalize_name(module))
+        )
+    loaded = sorted(normalize_name(module.name) for module in loaded_modules(proc=proc))
+    return Snapshot(os.uname().release, tuple(devices), tuple(loaded))
+
+
+def _last(path: str) -> str | None:
+    """Return the last component of where a link of sysfs leads, None where there is none."""
+    try:
+        return os.readlink(path).rpartition("/")[2]  # noqa: PTH115 - the target's text is all that is wanted
+    except OSError:
+        return None
