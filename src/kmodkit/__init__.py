@@ -22,12 +22,33 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "kmodkit.core.alias": ("Pattern",),
-    "kmodkit.core.catalog": ("Catalog", "Module"),
-    "kmodkit.core.modinfo": ("ModuleInfo", "Parameter", "SoftDeps", "parse_builtin_modinfo", "parse_modinfo"),
+    "kmodkit.core.catalog": (
+        "Catalog",
+        "Module",
+    ),
+    "kmodkit.core.modinfo": (
+        "ModuleInfo",
+        "Parameter",
+        "SoftDeps",
+        "parse_builtin_modinfo",
+        "parse_modinfo",
+    ),
     "kmodkit.core.radix": ("RadixTree",),
+    "kmodkit.core.rules": ("Rule",),
+    "kmodkit.core.selection": (
+        "Chosen",
+        "Reason",
+        "Selection",
+    ),
     "kmodkit.core.signature": ("Signature",),
+    "kmodkit.core.snapshot": (
+        "Device",
+        "Snapshot",
+    ),
     "kmodkit.errors": (
+        "ArgumentError",
         "CompressionError",
+        "CpioError",
         "CycleError",
         "DependencyError",
         "ElfError",
@@ -35,16 +56,46 @@ _HOMES = {
         "FormatError",
         "KmodError",
         "MetadataError",
+        "MissingFirmwareError",
         "ModinfoError",
         "ModuleNotFoundError",
         "PatternError",
         "ScanError",
+        "SelectionError",
         "SignatureError",
+        "SnapshotError",
         "TreeError",
         "UnknownDependencyError",
+        "WhenceError",
     ),
-    "kmodkit.kernel.files": ("ModuleTree", "find_tree", "read_module", "read_signed_module"),
-    "kmodkit.scanner": ("ScanResult", "load_metadata", "open_metadata", "save_metadata", "scan"),
+    "kmodkit.firmware": (
+        "FirmwareSelection",
+        "InstalledFirmware",
+        "checkout_firmware",
+        "listed_firmware",
+        "resolve_firmware",
+    ),
+    "kmodkit.image": (
+        "Image",
+        "write_cpio",
+        "write_directory",
+        "write_tar",
+    ),
+    "kmodkit.installed": ("InstalledIndex",),
+    "kmodkit.kernel.files": (
+        "ModuleTree",
+        "find_tree",
+        "read_module",
+        "read_signed_module",
+    ),
+    "kmodkit.kernel.snapshot": ("take_snapshot",),
+    "kmodkit.scanner": (
+        "ScanResult",
+        "load_metadata",
+        "open_metadata",
+        "save_metadata",
+        "scan",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -53,9 +104,14 @@ if TYPE_CHECKING:
     from kmodkit.core.catalog import Catalog, Module
     from kmodkit.core.modinfo import ModuleInfo, Parameter, SoftDeps, parse_builtin_modinfo, parse_modinfo
     from kmodkit.core.radix import RadixTree
+    from kmodkit.core.rules import Rule
+    from kmodkit.core.selection import Chosen, Reason, Selection
     from kmodkit.core.signature import Signature
+    from kmodkit.core.snapshot import Device, Snapshot
     from kmodkit.errors import (
+        ArgumentError,
         CompressionError,
+        CpioError,
         CycleError,
         DependencyError,
         ElfError,
@@ -63,27 +119,50 @@ if TYPE_CHECKING:
         FormatError,
         KmodError,
         MetadataError,
+        MissingFirmwareError,
         ModinfoError,
         ModuleNotFoundError,
         PatternError,
         ScanError,
+        SelectionError,
         SignatureError,
+        SnapshotError,
         TreeError,
         UnknownDependencyError,
+        WhenceError,
     )
+    from kmodkit.firmware import (
+        FirmwareSelection,
+        InstalledFirmware,
+        checkout_firmware,
+        listed_firmware,
+        resolve_firmware,
+    )
+    from kmodkit.image import Image, write_cpio, write_directory, write_tar
+    from kmodkit.installed import InstalledIndex
     from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_signed_module
+    from kmodkit.kernel.snapshot import take_snapshot
     from kmodkit.scanner import ScanResult, load_metadata, open_metadata, save_metadata, scan
 
 __all__ = [
+    "ArgumentError",
     "Catalog",
+    "Chosen",
     "CompressionError",
+    "CpioError",
     "CycleError",
     "DependencyError",
+    "Device",
     "ElfError",
     "FileError",
+    "FirmwareSelection",
     "FormatError",
+    "Image",
+    "InstalledFirmware",
+    "InstalledIndex",
     "KmodError",
     "MetadataError",
+    "MissingFirmwareError",
     "ModinfoError",
     "Module",
     "ModuleInfo",
@@ -93,22 +172,36 @@ __all__ = [
     "Pattern",
     "PatternError",
     "RadixTree",
+    "Reason",
+    "Rule",
     "ScanError",
     "ScanResult",
+    "Selection",
+    "SelectionError",
     "Signature",
     "SignatureError",
+    "Snapshot",
+    "SnapshotError",
     "SoftDeps",
     "TreeError",
     "UnknownDependencyError",
+    "WhenceError",
+    "checkout_firmware",
     "find_tree",
+    "listed_firmware",
     "load_metadata",
     "open_metadata",
     "parse_builtin_modinfo",
     "parse_modinfo",
     "read_module",
     "read_signed_module",
+    "resolve_firmware",
     "save_metadata",
     "scan",
+    "take_snapshot",
+    "write_cpio",
+    "write_directory",
+    "write_tar",
 ]
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from kmodkit.core.catalog import Catalog
 from kmodkit.core.cpio import Entry, pack
 from kmodkit.core.names import MODULE_SUFFIXES, module_file_suffix
+from kmodkit.depmod import generate
 from kmodkit.errors import ArgumentError, FileError
 from kmodkit.kernel.compress import compressed
 from kmodkit.kernel.files import read_file, read_module_bytes, replace_directory, replacing
@@ -38,7 +39,7 @@ PREFIX: Final = "usr/lib"
 
 _MAX_FILE: Final = (1 << 32) - 1
 _LISTS: Final = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
-_COPIED: Final = 1 << 20
+_MAX_LIST: Final = 64 << 20
 
 Kind = Literal["module", "firmware", "index"]
 
@@ -86,15 +87,16 @@ class Image:
     ) -> Image:
         """Return the image of chosen modules, whose files are below ``tree``, and of their firmware.
 
-        They go to ``PREFIX/modules/RELEASE`` and ``PREFIX/firmware``. With ``unpack``, compressed modules are
-        stored plain, which a compressed archive makes up for more than once. ``indexes`` are further files
-        for the module directory, by name. Raises FileError for a file that is not there, and ArgumentError for
-        a release or prefix that is no path to put files below.
+        They go to ``PREFIX/modules/RELEASE`` and ``PREFIX/firmware``; prefix and release may be empty. With
+        ``unpack``, compressed modules are stored plain, which a compressed archive makes up for more than once.
+        ``indexes`` are further files for the module directory, by name. Raises FileError for a file that is not
+        there, and ArgumentError for a release or prefix that is no path to put files below.
         """
-        if "/" in release or not _is_relative(release) or not (prefix == "" or _is_relative(prefix)):
+        places = [place for place in (prefix, release) if place]
+        if "/" in release or not all(map(_is_relative, places)):
             raise ArgumentError(f"no place for modules: {prefix!r}, release {release!r}")
         top = f"{prefix}/" if prefix else ""
-        modules = f"{top}modules/{release}"
+        modules = f"{top}modules/{release}" if release else f"{top}modules"
         chains = {chosen.module.name: chosen.chain for chosen in selection.chosen}
         parts = []
         for module in selection.modules:
@@ -143,9 +145,29 @@ def stored_catalog(selection: Selection, *, unpack: bool) -> Catalog:
     )
 
 
-def tree_lists(tree: str) -> dict[str, bytes]:
-    """Return the kernel's own lists of a module directory, as far as it has them, by name."""
-    return {name: read_file(f"{tree}/{name}", max_size=64 << 20) for name in _LISTS if Path(tree, name).exists()}
+def module_indexes(
+    selection: Selection, tree: str, *, unpack: bool = False, jobs: int | None = None
+) -> dict[str, bytes]:
+    """Return the kernel's own lists in ``tree``, and what depmod writes for the modules that an image has.
+
+    Raises FileError, and what `kmodkit.depmod.generate` raises.
+    """
+    lists = {name: read_file(f"{tree}/{name}", max_size=_MAX_LIST) for name in _LISTS if Path(tree, name).exists()}
+    if not selection.modules:
+        return lists
+    with tempfile.TemporaryDirectory(prefix="kmodkit-") as top:
+        for name, data in lists.items():
+            Path(top, name).write_bytes(data)
+        # Links to what is stored as it is; depmod's files name modules as the image does.
+        for module in selection.modules:
+            path = module.path or ""
+            place = Path(top, stored_path(path, unpack=unpack))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.name == path.rpartition("/")[2]:
+                place.symlink_to(os.path.realpath(f"{tree}/{path}"))
+            else:
+                place.write_bytes(read_module_bytes(f"{tree}/{path}"))
+        return lists | dict(generate(top, jobs=jobs).files)
 
 
 # --- archives -----------------------------------------------------------------------------------------------

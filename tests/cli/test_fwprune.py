@@ -14,6 +14,7 @@ from kmodkit.cli import fwprune
 from kmodkit.errors import FileError, WhenceError
 from kmodkit.fsspec import fsspec_pb2
 from kmodkit.testing import ModuleBuilder, write_tree
+from tests.commands import run
 
 BUILTIN = b"early.firmware=early.bin\0early.firmware=gone.bin\0core.license=GPL\0core.firmware=part.bin\0"
 WHENCE = "File: intel/real.bin\nLink: intel/alias.bin -> real.bin\nLink: other.bin -> intel/alias.bin\n"
@@ -180,3 +181,15 @@ def test_inputs_that_cannot_be_read_are_errors(build: Path) -> None:
     (build / "fw.list").unlink()
     with pytest.raises(FileError, match=r"fw\.list"):
         call()
+
+
+@pytest.mark.usefixtures("build")
+def test_the_command_takes_one_dash_and_two(capsys: pytest.CaptureFixture[str]) -> None:
+    """Build rules of the tool of this name give one; errors end in status 1 with the file's name."""
+    words = ["-modinfo", "builtin.modinfo", "-modules", "mods", "-firmware-file-list", "fw.list"]
+    outputs = ["--out-meta", "out.pb", "--out-fsspec", "out.txt"]
+    assert run(capsys, "fwprune", *words, *outputs).status == 0
+    assert Path("out.txt").exists()
+    failed = run(capsys, "fwprune", *words, "-firmware-whence", "none", *outputs)
+    assert (failed.status, "none" in failed.err) == (1, True)
+    assert run(capsys, "fwprune", *words).status == 2

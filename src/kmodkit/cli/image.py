@@ -49,14 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the image; status 1 where a module could not be read."""
-    from kmodkit.image import PREFIX, Image, stored_catalog, tree_lists
+    from kmodkit.image import PREFIX, Image, module_indexes, stored_catalog
     from kmodkit.meta.codec import encode
 
     kind, compression = _format(args)
     mtime = _source_date()
     choice = selecting.choose(args, tuple(args.names))
     tree = choice.scan.tree.root
-    indexes = tree_lists(tree) | {"meta.pb": encode(stored_catalog(choice.selection, unpack=args.unpack))}
+    catalog = stored_catalog(choice.selection, unpack=args.unpack)
+    indexes = module_indexes(choice.selection, tree, unpack=args.unpack, jobs=args.jobs)
+    indexes |= {"meta.pb": encode(catalog)}
     image = Image.of(
         choice.selection,
         choice.firmware,

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     choice = selecting.choose(args, tuple(args.names))
     tree = choice.scan.tree.root
-    image = Image.of(choice.selection, choice.firmware, tree=tree, release="-", prefix="", unpack=args.unpack)
+    image = Image.of(choice.selection, choice.firmware, tree=tree, release="", prefix="", unpack=args.unpack)
     if args.html is not None:
         from kmodkit.cli.treemap import treemap_page
 

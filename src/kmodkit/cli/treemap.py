@@ -46,7 +46,7 @@ def treemap_page(image: Image) -> str:
             customdata=texts,
             hovertemplate="<b>%{label}</b><br>%{customdata}<extra></extra>",
             textinfo="label",
-            maxdepth=4,
+            maxdepth=6,
         )
     )
     chart.update_layout(margin={"t": 30, "l": 0, "r": 0, "b": 0}, height=800)
