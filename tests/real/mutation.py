@@ -1,6 +1,6 @@
-"""Mutate real modules and a real meta.pb and read the result: a program of its own, so that memory can be bounded.
+"""Mutate real modules, a real meta.pb and depmod's files and read them: a program of its own, to bound its memory.
 
-    python -m tests.real.mutation modules|meta SEED FIRST LAST FILE...
+    python -m tests.real.mutation KIND SEED FIRST LAST FILE...
 
 Each case is a number with a random stream of its own, so that one that fails can be run alone. It may end well
 or in a KmodError. Anything else, or more time or memory than allowed, ends the program with status 1 and the
@@ -19,6 +19,9 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from kmodkit.core import kmodtext
+from kmodkit.core.kmodindex import IndexFile
+from kmodkit.core.modcache import decode_cache
 from kmodkit.errors import KmodError
 from kmodkit.kernel.files import compression, decompress, read_module, read_signed_module
 from kmodkit.meta.codec import decode, encode
@@ -161,7 +164,61 @@ def _meta_case(rng: Random, files: Sequence[bytes], _: Path) -> None:
     assert decode(encode(catalog)) == catalog
 
 
-_KINDS: Final = {"modules": _module_case, "meta": _meta_case}
+def _index_case(rng: Random, files: Sequence[bytes], _: Path) -> None:
+    raw = rng.choice(files)
+    data = bytearray(raw)
+    _change(data, [(0, 64), (len(raw) - 200, len(raw)), (0, len(raw)), (0, len(raw))], rng)
+    index = IndexFile(bytes(data), source="x.bin")
+    # Lookups go other ways than the walk, and one that is refused says nothing of the next.
+    for ask in (index.get, index.matches):
+        for text in (
+            b"",
+            b"virtio:d00000001v00001AF4",
+            b"symbol:ccw_driver_register",
+            b"ccw:t3990m00dt3390dm0C",
+            b"qeth",
+        ):
+            try:
+                ask(text)
+            except KmodError as error:
+                assert "x.bin" in str(error)
+    for _item in index.items():
+        pass
+
+
+def _text_case(parse: Callable[[bytes, str | None], object]) -> Callable[[Random, Sequence[bytes], Path], None]:
+    def case(rng: Random, files: Sequence[bytes], _: Path) -> None:
+        raw = rng.choice(files)
+        data = bytearray(raw)
+        _change(data, [(0, len(raw))], rng)
+        try:
+            parse(bytes(data), "modules.x")
+        except KmodError as error:
+            assert "modules.x" in str(error)
+            raise
+
+    return case
+
+
+def _cache_case(rng: Random, files: Sequence[bytes], _: Path) -> None:
+    raw = rng.choice(files)
+    data = bytearray(raw)
+    _change(data, [(0, 100), (0, len(raw))], rng)
+    decode_cache(bytes(data))
+
+
+_KINDS: Final = {
+    "modules": _module_case,
+    "meta": _meta_case,
+    "index": _index_case,
+    "text-dep": _text_case(kmodtext.parse_dep),
+    "text-alias": _text_case(kmodtext.parse_alias),
+    "text-symbols": _text_case(kmodtext.parse_alias),
+    "text-softdep": _text_case(kmodtext.parse_softdep),
+    "text-weakdep": _text_case(kmodtext.parse_weakdep),
+    "text-devname": _text_case(kmodtext.parse_devname),
+    "cache": _cache_case,
+}
 
 
 def _alarm(_signal: int, _frame: FrameType | None) -> None:

@@ -1,0 +1,385 @@
+"""depmod's work: modules with their symbols in, the contents of all ``modules.*`` files out.
+
+A module depends on those that export the symbols it leaves undefined. Where more than one exports a symbol, the
+last one in order counts. Modules come in the order of ``modules.order``, then as they lie in depmod's hash table
+(`kmodkit.core.buckets`); a module's place is its priority in the indexes, so of all that match an alias the first
+in that order comes first.
+
+In modules.dep the dependencies of a module are sorted so that each comes before what it needs itself: by their
+place in one topological order of all modules. depmod's is made with a stack, from the modules that nothing
+needs; which of the valid orders comes out decides the bytes of the file, so ours is made the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kmodkit.core.buckets import MODULE_BUCKETS, SYMBOL_BUCKETS, bucket_order
+from kmodkit.core.kmodindex import MAX_KEY
+from kmodkit.core.kmodwrite import Layout, build_index
+from kmodkit.errors import CyclesError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+FILES: Final = (
+    "modules.dep",
+    "modules.dep.bin",
+    "modules.alias",
+    "modules.alias.bin",
+    "modules.softdep",
+    "modules.weakdep",
+    "modules.symbols",
+    "modules.symbols.bin",
+    "modules.builtin.bin",
+    "modules.builtin.alias.bin",
+    "modules.devname",
+)
+"""What depmod writes, in its order."""
+
+INFO_FILES: Final = ("modules.alias", "modules.alias.bin", "modules.softdep", "modules.weakdep", "modules.devname")
+"""What comes of what modules say, in the order of `info_files`."""
+
+# What a kernel or the module loader provides though no list has it (the last one on PowerPC).
+_LOADER_SYMBOLS: Final = (b"__this_module", b"_GLOBAL_OFFSET_TABLE_", b"TOC.")
+
+
+class DepModule(NamedTuple):
+    """A module as depmod sees it.
+
+    ``path`` is relative to the module directory, or absolute for one outside of it. ``modinfo`` is the contents of
+    its ``.modinfo``; ``exports`` and ``needs`` are symbols, with a NUL between them.
+    """
+
+    name: bytes
+    path: bytes
+    modinfo: bytes
+    exports: bytes
+    needs: bytes
+
+
+@dataclass(slots=True)
+class Messages:
+    """What there is to say of the modules, each a level of syslog in words and a line."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def error(self, text: str) -> None:
+        """Add an error."""
+        self.lines.append(("ERROR", text))
+
+    def warning(self, text: str) -> None:
+        """Add a warning."""
+        self.lines.append(("WARNING", text))
+
+    def show(self, text: str) -> None:
+        """Add a line for standard output."""
+        self.lines.append(("SHOW", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Modules with what they need: ``needs[i]`` are the positions of all that ``modules[i]`` needs, in file order.
+
+    ``owners`` has the position of the module that exports a symbol.
+    """
+
+    modules: Sequence[DepModule]
+    owners: Mapping[bytes, int]
+    needs: Sequence[Sequence[int]]
+
+
+def module_name(path: bytes) -> bytes:
+    """Return the name of a module file as depmod takes it: up to the first dot, with ``_``."""
+    return path.rpartition(b"/")[2].partition(b".")[0].replace(b"-", b"_")
+
+
+def sort_modules(modules: Iterable[DepModule], order: Iterable[bytes]) -> list[DepModule]:
+    """Return ``modules`` as ``order``, the lines of modules.order, has them, and the rest behind."""
+    by_name = {module.name: module for module in modules}
+    place: dict[bytes, int] = {}
+    for number, line in enumerate(order):
+        place.setdefault(line, number)
+    names = bucket_order(by_name, MODULE_BUCKETS)
+    found = [by_name[name] for name in names]
+    return sorted(found, key=lambda module: place.get(_plain(module), len(place)))
+
+
+def _plain(module: DepModule) -> bytes:
+    """Return a module's path as modules.order has it: up to its name and ``.ko``, whatever comes behind."""
+    return module.path[: module.path.rfind(b"/") + 1 + len(module.name) + 3]
+
+
+# --- dependencies -------------------------------------------------------------------------------------------
+
+
+def symbol_owners(
+    modules: Sequence[DepModule], kernel: Mapping[bytes, int] | None = None, prefix: bytes = b""
+) -> dict[bytes, int]:
+    """Return the position of the module that exports each symbol, -1 for those that the kernel has itself.
+
+    ``kernel`` maps the kernel's symbols to their checksums, where they are known; ``prefix`` is a byte that is to
+    be ignored at their start.
+    """
+    owners = dict.fromkeys((_strip(name, prefix) for name in kernel or ()), -1)
+    if kernel is not None:
+        owners.update(dict.fromkeys(_LOADER_SYMBOLS, -1))
+    for at, module in enumerate(modules):
+        if module.exports:
+            names = module.exports.split(b"\0")
+            owners.update(dict.fromkeys([_strip(name, prefix) for name in names] if prefix else names, at))
+    return owners
+
+
+def resolve(
+    modules: Sequence[DepModule],
+    owners: Mapping[bytes, int],
+    *,
+    prefix: bytes = b"",
+    show: Callable[[DepModule, bytes, DepModule], object] | None = None,
+) -> Resolved:
+    """Find what each module needs.
+
+    ``show`` is called with a module, the first symbol for which it needs another one, and that one. Raises
+    CyclesError where modules need each other.
+    """
+    direct: list[list[int]] = []
+    get = owners.get
+    for module in modules:
+        names = module.needs.split(b"\0") if module.needs else []
+        if prefix or b"." in module.needs:
+            names = [found_name(name, prefix) for name in names]
+        found = dict.fromkeys(map(get, names))
+        direct.append([at for at in found if at is not None and at >= 0])
+        if show is not None:
+            seen: set[int] = set()
+            for name in names:
+                at = get(name, -1)
+                if at >= 0 and at not in seen:
+                    seen.add(at)
+                    show(module, name, modules[at])
+    places = _places(direct)
+    if len(places) < len(modules):
+        raise CyclesError([[_text(modules[at].name) for at in cycle] for cycle in _cycles(direct, places)])
+    return Resolved(modules, owners, _all_needs(direct, places))
+
+
+def found_name(name: bytes, prefix: bytes) -> bytes:
+    """Return what a needed symbol is looked up as: on PowerPC ``.foo`` is the code of ``foo``."""
+    return _strip(name.removeprefix(b"."), prefix)
+
+
+def _strip(name: bytes, prefix: bytes) -> bytes:
+    return name.removeprefix(prefix)
+
+
+def _places(direct: Sequence[Sequence[int]]) -> dict[int, int]:
+    """Return the place of each module in a topological order, what needs others first.
+
+    Modules of a cycle, and what they need, have none.
+    """
+    users = [0] * len(direct)
+    for needs in direct:
+        for need in needs:
+            users[need] += 1
+    ready = [at for at, count in enumerate(users) if not count]
+    places: dict[int, int] = {}
+    while ready:
+        at = ready.pop()
+        places[at] = len(places)
+        for need in direct[at]:
+            users[need] -= 1
+            if not users[need]:
+                ready.append(need)
+    return places
+
+
+def _all_needs(direct: Sequence[Sequence[int]], places: Mapping[int, int]) -> list[list[int]]:
+    """Return for each module all that it needs, by place."""
+    order = list(places)
+    reached: list[frozenset[int]] = [frozenset()] * len(direct)
+    for at in reversed(order):
+        needs = direct[at]
+        if needs:
+            reached[at] = frozenset(needs).union(*[reached[need] for need in needs])
+    return [sorted(found, key=places.__getitem__) for found in reached]
+
+
+def _cycles(direct: Sequence[Sequence[int]], places: Mapping[int, int]) -> Iterator[list[int]]:
+    """Yield a cycle through each module that is in one, once for all its members."""
+    told: set[int] = set()
+    for root in range(len(direct)):
+        if root in places or root in told:
+            continue
+        path = {root: iter(direct[root])}
+        seen = {root}
+        while path:
+            at = next(reversed(path))
+            for need in path[at]:
+                if need == root:
+                    told |= set(path)
+                    yield [*path, root]
+                    path = {}
+                    break
+                if need not in seen and need not in places:
+                    seen.add(need)
+                    path[need] = iter(direct[need])
+                    break
+            else:
+                path.popitem()
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def dep_files(found: Resolved, layout: Layout) -> dict[str, bytes]:
+    """Return ``modules.dep`` and its index."""
+    paths = [module.path for module in found.modules]
+    lines = [
+        b" ".join([paths[at] + b":", *[paths[need] for need in needs]]) for at, needs in enumerate(found.needs)
+    ]
+    items = [(module.name, line, at) for at, (module, line) in enumerate(zip(found.modules, lines, strict=True))]
+    return {
+        "modules.dep": b"".join([line + b"\n" for line in lines]),
+        "modules.dep.bin": build_index(items, layout=layout, source="modules.dep.bin"),
+    }
+
+
+def info_files(
+    modules: Sequence[DepModule], layout: Layout, log: Messages, *, warn: bool = False
+) -> dict[str, bytes]:
+    """Return the files of aliases, soft and weak dependencies and device nodes."""
+    aliases = [b"# Aliases extracted from modules themselves.\n"]
+    softdeps = [b"# Soft dependencies extracted from modules themselves.\n"]
+    weakdeps = [b"# Weak dependencies extracted from modules themselves.\n"]
+    nodes: list[bytes] = []
+    items: list[tuple[bytes, bytes, int]] = []
+    for at, module in enumerate(modules):
+        name = module.name
+        if b"alias" in module.modinfo:
+            # Without a "=" the value is empty, for depmod.
+            entries = module.modinfo.split(b"\0")
+            own = [entry[6:] for entry in entries if entry.startswith(b"alias=") or entry == b"alias"]
+            end = b" " + name + b"\n"
+            aliases += [b"alias " + alias + end for alias in own]
+            items += _alias_items(own, name, at, log, warn=warn)
+            if b"devname:" in module.modinfo:
+                nodes += _device_node(name, own, log)
+        for key, lines in ((b"softdep", softdeps), (b"weakdep", weakdeps)):
+            if key in module.modinfo:
+                start = b"%s %s " % (key, name)
+                pairs = [entry.partition(b"=") for entry in module.modinfo.split(b"\0")]
+                lines += [start + value + b"\n" for found, _, value in pairs if found == key]
+    if nodes:
+        nodes.insert(0, b"# Device nodes to trigger on-demand module loading.\n")
+    return {
+        "modules.alias": b"".join(aliases),
+        "modules.alias.bin": build_index(items, layout=layout, source="modules.alias.bin"),
+        "modules.softdep": b"".join(softdeps),
+        "modules.weakdep": b"".join(weakdeps),
+        "modules.devname": b"".join(nodes),
+    }
+
+
+def symbol_files(found: Resolved, layout: Layout) -> dict[str, bytes]:
+    """Return ``modules.symbols`` and its index."""
+    names = [module.name for module in found.modules]
+    owned = {symbol: at for symbol, at in found.owners.items() if at >= 0}
+    order = [(symbol, owned[symbol]) for symbol in bucket_order(owned, SYMBOL_BUCKETS)]
+    lines = [b"alias symbol:%s %s\n" % (symbol, names[at]) for symbol, at in order]
+    items = [(b"symbol:" + symbol, names[at], at) for symbol, at in order]
+    return {
+        "modules.symbols": b"# Aliases for symbols, used by symbol_request().\n" + b"".join(lines),
+        "modules.symbols.bin": build_index(items, layout=layout, source="modules.symbols.bin"),
+    }
+
+
+def builtin_files(builtin: bytes | None, modinfo: bytes | None, layout: Layout, log: Messages) -> dict[str, bytes]:
+    """Return the indexes of ``modules.builtin`` and ``modules.builtin.modinfo``; b"" for one that is not."""
+    names, aliases = b"", b""
+    if builtin is not None:
+        items = []
+        for line in builtin.splitlines():
+            if line[:1].isalpha():
+                items.append((module_name(line), b"", 0))
+            else:
+                log.error(f"Invalid modules.builtin line: {_text(line)}\n")
+        names = build_index(items, layout=layout, source="modules.builtin.bin")
+    if modinfo is not None:
+        pairs: list[tuple[bytes, bytes, int]] = []
+        for entry in modinfo.split(b"\0"):
+            module, dot, rest = entry.partition(b".")
+            if dot and module and rest.startswith(b"alias=") and len(rest) > 6:
+                pairs += _alias_items([rest[6:]], module, 0, log)
+        aliases = build_index(pairs, layout=layout, source="modules.builtin.alias.bin")
+    return {"modules.builtin.bin": names, "modules.builtin.alias.bin": aliases}
+
+
+def index_key(alias: bytes) -> bytes | None:
+    """Return an alias as the indexes have it, with ``_`` outside of brackets; None for brackets that do not match.
+
+    Other than in `kmodkit.core.alias`, a backslash means nothing here, as in kmod.
+    """
+    if b"[" not in alias and b"]" not in alias:
+        return alias.replace(b"-", b"_")
+    parts: list[bytes] = []
+    rest = alias
+    while rest:
+        before, opened, rest = rest.partition(b"[")
+        inside, closed, after = rest.partition(b"]")
+        if b"]" in before or (opened and not closed):
+            return None
+        parts += (before.replace(b"-", b"_"), opened, inside if opened else b"", closed if opened else b"")
+        rest = after if opened else b""
+    return b"".join(parts)
+
+
+def _alias_items(
+    aliases: Iterable[bytes], name: bytes, at: int, log: Messages, *, warn: bool = False
+) -> Iterator[tuple[bytes, bytes, int]]:
+    seen: set[bytes] = set()
+    for alias in aliases:
+        key = index_key(alias)
+        if key is None or len(key) > MAX_KEY:
+            problem = "Unmatched bracket in" if key is None else "Too long for an index:"
+            log.warning(f"{problem} {_text(alias)}")
+            continue
+        if warn:
+            if key in seen:
+                log.warning(f"duplicate module alias:\n{_text(key)} {_text(name)}")
+            seen.add(key)
+        yield key, name, at
+
+
+def _device_node(name: bytes, aliases: Iterable[bytes], log: Messages) -> list[bytes]:
+    """Return the line of modules.devname for a module with these aliases."""
+    node = device = None
+    for alias in aliases:
+        if alias.startswith(b"devname:"):
+            node = alias[8:]
+        else:
+            device = _device(alias) or device
+        if node is not None and device is not None:
+            return [b"%s %s %s\n" % (name, node, device)]
+    if node is not None:
+        log.error(
+            f"Module '{_text(name)}' has devname ({_text(node)}) but lacks major and minor information. Ignoring."
+        )
+    return []
+
+
+def _device(alias: bytes) -> bytes | None:
+    """Return ``cMAJOR:MINOR`` where an alias names one device by its numbers."""
+    kind, _, rest = alias.partition(b"-major-")
+    if kind not in (b"char", b"block"):
+        return None
+    major, _, minor = rest.partition(b"-")
+    digits = minor[: len(minor) - len(minor.lstrip(b"0123456789"))]
+    if not (major.isdigit() and digits) or len(major) > 10 or len(digits) > 10:
+        return None
+    return b"%s%d:%d" % (kind[:1], int(major), int(digits))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
