@@ -13,7 +13,7 @@ import pytest
 
 import kmodkit
 from kmodkit import cli
-from kmodkit.cli import VERBS
+from kmodkit.cli import TOOLS, VERBS
 from kmodkit.testing import ModuleBuilder, write_tree
 from tests.commands import NETWORK_CARD, network_tree, run
 
@@ -34,7 +34,7 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_module(verb: str) -> None:
     """With a text for --help, its arguments and what it does."""
-    module = importlib.import_module(f"kmodkit.cli.{verb}")
+    module = importlib.import_module(f"kmodkit.cli.{verb.replace('-', '_')}")
     assert module.__doc__
     assert callable(module.add_arguments)
     assert callable(module.run)
@@ -46,7 +46,7 @@ def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
     ran = run(capsys, verb, "--help")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith(f"usage: kmodkit {verb} ")
-    assert (importlib.import_module(f"kmodkit.cli.{verb}").__doc__ or "").strip() in ran.out
+    assert (importlib.import_module(f"kmodkit.cli.{verb.replace('-', '_')}").__doc__ or "").strip() in ran.out
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -63,7 +63,9 @@ def test_help_lists_the_verbs(word: str, capsys: Capture) -> None:
     """Each with a line."""
     ran = run(capsys, word)
     assert (ran.status, ran.err) == (0, "")
-    assert [line.split()[0] for line in ran.out.partition("verbs:\n")[2].splitlines()] == list(VERBS)
+    listed = ran.out.partition("verbs:\n")[2].partition("\n\ncommands of kmod:\n")
+    for text, verbs in ((listed[0], VERBS), (listed[2], TOOLS)):
+        assert [line.split()[0] for line in text.splitlines()] == list(verbs)
 
 
 @pytest.mark.parametrize("word", ["-V", "--version"])

@@ -139,6 +139,25 @@ def test_the_reference_count(tmp_path: Path, text: str, count: int | None) -> No
     assert refcnt("snd", sys=tmp_path) == count
 
 
+def test_the_holders_and_the_size(tmp_path: Path) -> None:
+    """As the directory and the attribute have them; nothing of a module that is not there or is built in."""
+    files = {"holders/x": "", "holders/y": "", "coresize": "16384\n"}
+    write(tmp_path / "module/snd_pcm", files)
+    write(tmp_path / "module/builtin", {"version": "1\n"})
+    assert set(modules.holders("snd-pcm", sys=tmp_path) or ()) == {"x", "y"}
+    assert modules.size("snd-pcm", sys=tmp_path) == 16384
+    for name in ("builtin", "none", "../snd_pcm", ""):
+        assert modules.holders(name, sys=tmp_path) is None
+        assert modules.size(name, sys=tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["", "-1", "many", "1" * 21])
+def test_a_size_that_is_no_number_is_none(tmp_path: Path, text: str) -> None:
+    """Whatever the file says."""
+    write(tmp_path / "module/a", {"coresize": text})
+    assert modules.size("a", sys=tmp_path) is None
+
+
 def test_parameters_come_sorted_with_their_values(tmp_path: Path) -> None:
     """A value loses its one last newline and nothing else."""
     write(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -88,6 +87,8 @@ def write_bytes(data: bytes) -> None:
 
 def print_json(value: object) -> None:
     """Print ``value`` as JSON; bytes that are no text come out as the escapes of surrogates (U+DC80 and up)."""
+    import json  # 3 ms, of no use to most calls
+
     print(json.dumps(value, indent=2))
 
 

@@ -32,6 +32,9 @@ _LOADABLE_ONLY = frozenset(("coresize", "holders", "initstate"))
 
 _CAP_SYS_MODULE = 16
 
+ALGORITHMS = {"gz": "gzip", "xz": "xz", "zst": "zstd"}
+"""What `compression` calls an algorithm, by the suffix of the files."""
+
 
 def loaded_modules(*, proc: Root = "/proc") -> tuple[LoadedModule, ...]:
     """Return the loaded modules, the one loaded last first.
@@ -92,6 +95,33 @@ def refcnt(name: str, *, sys: Root = "/sys") -> int | None:
     text = _attribute(name, "refcnt", sys)
     digits = (text or "").removeprefix("-")
     return int(text) if text and digits.isascii() and digits.isdigit() and len(digits) <= 10 else None
+
+
+def size(name: str, *, sys: Root = "/sys") -> int | None:
+    """Return the bytes that the module ``name`` takes in the kernel, None where sysfs does not say.
+
+    /proc/modules may say more: there the memory of initialisation counts too, while it is there.
+    """
+    text = _attribute(name, "coresize", sys) or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+
+
+def holders(name: str, *, sys: Root = "/sys") -> tuple[str, ...] | None:
+    """Return the modules that use the module ``name``, in the order of their directory, which is lsmod's.
+
+    None where there is no such list: the module is not loaded, or is built in.
+    """
+    directory = _directory(name, sys)
+    if directory is None:
+        return None
+    path = f"{directory}/holders"
+    try:
+        with os.scandir(path) as entries:
+            return tuple([entry.name for entry in entries])
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise FileError.wrap(error, path) from error
 
 
 def parameters(name: str, *, sys: Root = "/sys") -> dict[str, str | None]:

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from kmodkit.core.procmodules import LoadedModule
     from kmodkit.kernel.modules import Initstate, Restrictions
 
-# /sys/module/compression, by the suffix of the files.
-_ALGORITHMS = {"gz": "gzip", "xz": "xz", "zst": "zstd"}
-
 
 class RunningKernel:
     """Loads and unloads in the kernel of this machine, and reads what is loaded.
@@ -42,7 +39,7 @@ class RunningKernel:
             if kind is None:
                 syscalls.finit_module(fd, params, flags)
                 return
-            if _ALGORITHMS[kind] == modules.compression(sys=self._sys):
+            if modules.ALGORITHMS[kind] == modules.compression(sys=self._sys):
                 try:
                     syscalls.finit_module(fd, params, flags | ModuleFlags.COMPRESSED_FILE)
                 except SyscallError as error:
