@@ -63,18 +63,22 @@ def test_a_vendor_is_all_its_aliases_and_those_of_any_vendor(
     assert {"e1000e", "i915", "xhci_pci"} <= expected
 
 
-def test_the_whole_kernel_goes_into_a_tar(
+def test_modules_go_into_a_tar_as_they_are(
     trixie: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every module, the same bytes as in the package, and nothing is called missing that is there."""
+    """All drivers of a kind, the same bytes as in the package, and nothing is called missing that is there."""
     output = tmp_path / "all.tar"
-    ran = run(capsys, "image", "--tree", trixie.modules, "--no-firmware", "--json", "-o", output)
+    words = ["image", "--tree", trixie.modules, "--rule=drivers/net/wireless/", "--no-firmware", "--json"]
+    ran = run(capsys, *words, "-o", output)
     assert (ran.status, ran.json["unmatched"], ran.json["broken"]) == (0, [], {})
     top = f"usr/lib/modules/{trixie.release}/"
     with tarfile.open(output) as archive:
         stored = {m.name.removeprefix(top): m for m in archive if m.isfile() and ".ko" in m.name}
-        assert set(stored) == {str(path.relative_to(trixie.modules)) for path in trixie.module_files()}
-        for path in sorted(stored)[::200]:
+        files = {str(path.relative_to(trixie.modules)) for path in trixie.module_files()}
+        wireless = {path for path in files if "/drivers/net/wireless/" in path}
+        assert len(wireless) > 50
+        assert wireless <= set(stored) < files
+        for path in sorted(stored)[::20]:
             member = archive.extractfile(stored[path])
             assert member is not None
             assert member.read() == (trixie.modules / path).read_bytes()
