@@ -1,6 +1,6 @@
 """Measure kmodkit beside depmod and libkmod on real kernels, and print the ratios.
 
-    python -m bench [--quick] [--json FILE]
+    python -m bench [--quick] [--json FILE] [--compare FILE]
 
 Both sides run in the same minutes on the same files, so their ratios mean something where the times do not:
 those differ by machine and by what else it does. The kernels come from the cache (python -m tools.material).
@@ -19,7 +19,7 @@ from bench import growth, indexing, lookups, peers
 from tools import material
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bench.measure import Row
     from bench.peers import Libkmod
@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure kmodkit beside kmod's tools.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and lookups, under two minutes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the medians to FILE")
+    parser.add_argument(
+        "--compare", metavar="FILE", type=Path, help="show the ratios beside those of an earlier FILE"
+    )
     options = parser.parse_args(argv)
     try:
         plain, packed = material.kernel("bookworm-amd64"), material.kernel("trixie-amd64")
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows += lookups.rows(catalog, libkmod, count=4000 if options.quick else 20000, rounds=rounds)
     hostile = growth.hostile(rounds)
     patterns = growth.by_patterns(catalog, rounds)
-    _print_rows(rows)
+    _print_rows(rows, _earlier(options.compare) if options.compare is not None else {})
     _print_growth(hostile, patterns)
     if options.json is not None:
         options.json.write_text(json.dumps(_record(rows, hostile, patterns, [plain, packed]), indent=1) + "\n")
@@ -64,13 +67,27 @@ def _libkmod(kernel: Kernel) -> Libkmod:
     return found
 
 
-def _print_rows(rows: Sequence[Row]) -> None:
-    print(f"{'median':<40} {'kmodkit':>10} {'peer':>10} {'ratio':>9}  peer")
+def _earlier(path: Path) -> dict[str, float | None]:
+    """Return the ratio of each row of an earlier run, by its name; ours where there is no peer."""
+    rows = json.loads(path.read_text())["medians"]
+    return {row["name"]: row["ratio"] if row["ratio"] is not None else row["kmodkit"] for row in rows}
+
+
+def _print_rows(rows: Sequence[Row], earlier: Mapping[str, float | None]) -> None:
+    before = f" {'before':>9}" if earlier else ""
+    print(f"{'median':<40} {'kmodkit':>10} {'peer':>10} {'ratio':>9}{before} {'target':>8}        peer")
     for row in rows:
-        peer = f"{row.peer:10.4g}" if row.peer is not None else f"{'-':>10}"
-        ratio = f"{row.ratio:9.2f}" if row.ratio is not None else f"{'-':>9}"
+        values = [f"{row.ours:10.4g}", _cell(row.peer, 10, ".4g"), _cell(row.ratio, 9, ".3f")]
+        if earlier:
+            values.append(_cell(earlier.get(row.name), 9, ".3f"))
+        values.append(_cell(row.target, 8, "g"))
+        verdict = {None: "", True: "pass", False: "SHORT"}[row.passed]
         about = ", ".join(filter(None, (row.peer_name, row.note)))
-        print(f"{row.name + ' [' + row.unit + ']':<40} {row.ours:10.4g} {peer} {ratio}  {about}")
+        print(f"{row.name + ' [' + row.unit + ']':<40} {' '.join(values)} {verdict:6} {about}")
+
+
+def _cell(value: float | None, width: int, form: str) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:{width}{form}}"
 
 
 def _print_growth(hostile: dict[str, list[float]], patterns: Sequence[tuple[int, float]]) -> None:
@@ -103,6 +120,8 @@ def _record(
                 "peer": row.peer,
                 "peer_name": row.peer_name,
                 "ratio": row.ratio,
+                "target": row.target,
+                "passed": row.passed,
             }
             for row in rows
         ],

@@ -23,6 +23,14 @@ class Row:
     peer: float | None = None
     peer_name: str = ""
     note: str = ""
+    target: float | None = None
+    """The ratio, or where there is no peer the value of ours, that is aimed at or better."""
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the target is met, None where there is none."""
+        reached = self.ratio if self.peer else self.ours
+        return None if self.target is None or reached is None else reached <= self.target
 
     @property
     def ratio(self) -> float | None:

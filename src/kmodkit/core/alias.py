@@ -139,8 +139,10 @@ def normalize_alias(alias: bytes) -> bytes:
     >>> normalize_alias(b"of:N*T*Cbrcm,bcm2835-[a-c]-mmc")
     b'of:N*T*Cbrcm,bcm2835_[a-c]_mmc'
     """
-    if b"-" not in alias:
+    if 45 not in alias:  # "-" as a number: CPython tries bytes as one first, which takes 0.2 us longer
         return alias
+    if 91 not in alias:  # "["
+        return alias.replace(b"-", b"_")
     parts: list[bytes] = []
     pos = 0
     brackets = _Brackets(alias)

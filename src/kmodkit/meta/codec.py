@@ -19,14 +19,12 @@ from kmodkit.core.catalog import Catalog, Module
 from kmodkit.core.graph import find_cycles
 from kmodkit.core.modinfo import MAX_ALIAS, SoftDeps
 from kmodkit.core.names import normalize_name, to_bytes, to_text
-from kmodkit.core.radix import RadixTree
 from kmodkit.errors import MetadataError
 from kmodkit.meta import meta_pb2
+from kmodkit.meta.nodes import encode_tree, key_of, simple_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from kmodkit.core.radix import RadixNode
 
 # Protobuf readers follow 100 levels; Meta and the root are two of them.
 MAX_DEPTH: Final = 96
@@ -43,24 +41,26 @@ def encode(catalog: Catalog) -> bytes:
 
     Raises MetadataError for a module whose name or path is not UTF-8, which the format cannot hold.
     """
-    meta = meta_pb2.Meta()
-    forms = {alias: _forms(alias) for module in catalog for alias in module.aliases if not module.builtin}
+    forms = {alias: _keys(alias) for module in catalog for alias in module.aliases if not module.builtin}
     while True:
         # Only a pattern that nobody writes is too deep, so what was built is thrown away rather than pruned.
-        text_size, deep = _encode_tree(_tree(catalog, forms), meta.module_device_matches)
+        patterns = _values(catalog, forms)
+        tree, deep = encode_tree(patterns, MAX_DEPTH)
         if not deep:
             break
-        forms.update((alias, ()) for alias, patterns in forms.items() if not deep.isdisjoint(patterns))
-        meta.module_device_matches.Clear()
-    _encode_modules(catalog, forms, meta)
-    without_form = {alias for alias, patterns in forms.items() if not patterns}
-    meta.outside.extend(
+        forms.update((alias, ()) for alias, keys in forms.items() if not deep.isdisjoint(keys))
+    modules, rest = meta_pb2.Meta(), meta_pb2.Meta()
+    _encode_modules(catalog, forms, modules)
+    without_form = {alias for alias, keys in forms.items() if not keys}
+    rest.outside.extend(
         position
         for position, module in enumerate(catalog)
         if not module.builtin and not without_form.isdisjoint(module.aliases)
     )
-    data = meta.SerializeToString(deterministic=True)
-    if text_size > _text_limit(len(data)):
+    # The order of the fields is that of their numbers, as protobuf's own deterministic writer has it.
+    parts = (modules.SerializeToString(deterministic=True), tree, rest.SerializeToString(deterministic=True))
+    data = b"".join(parts)
+    if sum((len(key) + 1) * len(values) for key, values in patterns.items()) > _text_limit(len(data)):
         raise MetadataError("alias patterns that share too much to be read back safely")
     return data
 
@@ -82,7 +82,7 @@ def decode(data: bytes, *, source: str | None = None) -> Catalog:
         raise MetadataError("truncated, corrupt or too deeply nested", source=source) from error
 
 
-def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[Pattern, ...]], meta: meta_pb2.Meta) -> None:
+def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[str, ...]], meta: meta_pb2.Meta) -> None:
     positions = {module.name: position for position, module in enumerate(catalog)}
     circular = {name for cycle in find_cycles({m.name: m.depends for m in catalog}) for name in cycle}
     for module in catalog:
@@ -111,14 +111,36 @@ def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[Pattern, ...]], 
 # --- patterns to the tree and back --------------------------------------------------------------------------
 
 
-def _tree(catalog: Catalog, forms: Mapping[str, tuple[Pattern, ...]]) -> RadixTree:
-    tree = RadixTree()
+def _values(catalog: Catalog, forms: Mapping[str, tuple[str, ...]]) -> dict[str, list[int]]:
+    """Return for each pattern of the tree the positions of the modules that have it, ascending."""
+    patterns: dict[str, list[int]] = {}
     for position, module in enumerate(catalog):
         if not module.builtin:
             for alias in module.aliases:
-                for form in forms[alias]:
-                    tree.add(form, position)
-    return tree
+                for key in forms[alias]:
+                    values = patterns.setdefault(key, [])
+                    if values[-1:] != [position]:
+                        values.append(position)
+    return patterns
+
+
+def _keys(alias: str) -> tuple[str, ...]:
+    """Return `_forms` of an alias as keys for the tree."""
+    if _is_simple(alias):
+        return (simple_key(alias),)
+    return tuple(key_of(form) for form in _forms(alias))
+
+
+def _is_simple(alias: str) -> bool:
+    """Return whether an alias stands in the tree as it is written, as nearly all do: no token has to be read."""
+    return (
+        alias.isascii()
+        and "[" not in alias
+        and "\\" not in alias
+        and "**" not in alias
+        and "\0" not in alias
+        and len(alias) <= MAX_ALIAS
+    )
 
 
 def _text_limit(file_size: int) -> int:
@@ -167,16 +189,19 @@ def _read_token(token: Token) -> Token:
     return token
 
 
-def _encode_aliases(module: Module, forms: Mapping[str, tuple[Pattern, ...]], out: meta_pb2.Module) -> None:
+def _encode_aliases(module: Module, forms: Mapping[str, tuple[str, ...]], out: meta_pb2.Module) -> None:
     """Write down what the tree does not say about the aliases of ``module``."""
     aliases = list(map(to_bytes, module.aliases))
     if module.builtin:
         out.alias_verbatim.extend(aliases)
         return
-    readings = {raw: set(map(_reading, forms[alias])) for alias, raw in zip(module.aliases, aliases, strict=True)}
-    verbatim = {raw for raw, texts in readings.items() if texts != {raw}}
-    covered = {text for raw in verbatim for text in readings[raw]}
-    out.alias_verbatim.extend(sorted(verbatim | covered.intersection(aliases)))
+    odd = [alias for alias in module.aliases if not forms[alias] or not _is_simple(alias)]
+    if odd:
+        # Those whose forms were dropped as too deep have none, whatever `_forms` would say.
+        readings = {to_bytes(alias): set(map(_reading, _forms(alias) if forms[alias] else ())) for alias in odd}
+        verbatim = {raw for raw, texts in readings.items() if texts != {raw}}
+        covered = {text for raw in verbatim for text in readings[raw]}
+        out.alias_verbatim.extend(sorted(verbatim | covered.intersection(aliases)))
     order = sorted(aliases)
     if order != aliases:
         rank = {raw: position for position, raw in enumerate(order)}
@@ -201,34 +226,6 @@ def _decode_aliases(raw: meta_pb2.Module, read: Iterable[bytes]) -> tuple[str, .
 
 
 # --- the tree to messages and back --------------------------------------------------------------------------
-
-
-def _encode_tree(tree: RadixTree, top: _Node) -> tuple[int, set[Pattern]]:
-    """Fill ``top``; return the length of all patterns, one for each value, and the patterns nested too deeply."""
-    text_size = 0
-    deep: set[Pattern] = set()
-    top.type = _Node.ROOT
-    stack: list[tuple[RadixNode, _Node, int, tuple[Token, ...]]] = [(tree.root, top, 0, ())]
-    while stack:
-        node, out, length, tokens = stack.pop()
-        token = node.token
-        if isinstance(token, bytes):
-            out.literal = token.decode("ascii")
-            length += len(token) - 1
-        elif isinstance(token, ByteSet):
-            out.type = _Node.BYTE_RANGE
-            out.start_byte, out.end_byte = token.ranges[0]
-        elif token is not None:
-            out.type = _Node.WILDCARD if token is STAR else _Node.SINGLE_WILDCARD
-        if token is not None:
-            tokens = (*tokens, token)
-        if node.indices:
-            out.module_index.extend(node.values)
-            text_size += (length + 1) * len(node.indices)
-            if len(tokens) > MAX_DEPTH:
-                deep.add(Pattern(join_tokens(tokens)))
-        stack += [(child, out.children.add(), length + 1, tokens) for child in node.children]
-    return text_size, deep
 
 
 def _decode_tree(top: _Node, count: int, limit: int) -> list[set[bytes]]:

@@ -1,0 +1,130 @@
+"""The fast index of alias patterns: each way of it, its corners, and bounds on hostile input."""
+
+from __future__ import annotations
+
+import pytest
+
+from kmodkit.core.matcher import Matcher, normalized_text
+from kmodkit.core.matcher.fields import TEMPLATES
+from kmodkit.errors import PatternError
+
+PCI = b"pci:v00008086d00001591sv00001043sd000085F0bc02sc00i00"
+
+
+def found(pattern: bytes, text: bytes) -> bool:
+    """Return whether the index of one pattern gives it for a text."""
+    return Matcher([(pattern, 7)]).lookup(text) == (7,)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        (b"pci:v00008086d00001591sv*sd*bc*sc*i*", True),
+        (b"pci:v00008086d00001592sv*sd*bc*sc*i*", False),
+        (b"pci:v00008086d*sv*sd*bc02sc*i*", True),
+        (b"pci:v00008086d*sv*sd*bc02sc01i*", False),
+        (b"pci:v*d*sv*sd*bc02sc00i00*", True),
+        (b"pci:v*d*sv00001043sd000085F0bc*sc*i*", True),
+        (b"pci:v*d*sv*sd*bc*sc*i*", True),
+        (b"pci:v0000808[0-9]d000015[89]1sv*sd*bc*sc*i*", True),
+        (b"pci:v0000808[!6]d*sv*sd*bc*sc*i*", False),
+        (b"pci:v8086d*sv*sd*bc*sc*i*", False),
+        (b"pci:v0000808*d00001591sv*sd*bc*sc*i*", True),
+        (b"pci:v*d*1591sv*sd*bc*sc*i*", True),
+        (b"pci:v*", True),
+        (b"pci:*sd000085F0*", True),
+        (b"pci:v????????d*sv*sd*bc*sc*i*", True),
+        (b"p*:v*", True),
+        (b"*", True),
+        (b"pci:v00008086d00001591sv00001043sd000085F0bc02sc00i00", True),
+        (b"pci:v\\00008086d*sv*sd*bc*sc*i*", True),
+    ],
+)
+def test_a_pci_device_finds_its_patterns(pattern: bytes, matches: bool) -> None:
+    """By fields that are fixed, free or begun, by sets, and by patterns of other shapes."""
+    assert found(pattern, PCI) is matches
+
+
+@pytest.mark.parametrize("text", [PCI.lower(), PCI + b"x", PCI[:-1], b"pci:", b"pci", b"pciX" + PCI[3:], b""])
+def test_a_text_of_no_device_is_answered_too(text: bytes) -> None:
+    """Whatever a text looks like, patterns are matched by the rules."""
+    matcher = Matcher([(b"pci:v00008086d*sv*sd*bc*sc*i*", 0), (b"pci*", 1), (b"pci:", 2), (b"*x", 3)])
+    hits = (len(text) > 50 and text.startswith(b"pci:"), text[:3] == b"pci", text == b"pci:", text[-1:] == b"x")
+    assert matcher.lookup(text) == tuple(number for number, hit in enumerate(hits) if hit)
+
+
+def test_values_are_ascending_and_come_once() -> None:
+    """A module with two patterns that match is one answer, and modules keep the catalog's order."""
+    matcher = Matcher([(b"a:b*", 9), (b"a:*", 3), (b"a:bc", 3), (b"*c", 1), (b"a:bc", 0)])
+    assert matcher.lookup(b"a:bc") == (0, 1, 3, 9)
+
+
+def test_the_same_pattern_for_many_modules() -> None:
+    """Generic drivers share patterns."""
+    matcher = Matcher([(b"hid:b*g*v*p*", 1), (b"hid:b*g*v*p*", 2), (b"i2c:x", 4), (b"i2c:x", 3)])
+    assert matcher.lookup(b"hid:b0003g0001v0000046Dp0000C52B") == (1, 2)
+    assert matcher.lookup(b"i2c:x") == (3, 4)
+
+
+def test_an_empty_index_answers() -> None:
+    """Nothing matches where there is nothing."""
+    assert Matcher([]).lookup(b"pci:v") == Matcher([]).lookup(b"") == ()
+
+
+@pytest.mark.parametrize("bus", list(TEMPLATES))
+def test_each_bus_of_fields_takes_the_texts_of_its_template(bus: bytes) -> None:
+    """One field fixed at a time, and each of its digits counts."""
+    template = TEMPLATES[bus]
+    for wanted, size in template.fields:
+        digits = b"1F" * (size // 2)
+        pattern = template.bus + b"".join(n + (digits if n == wanted else b"*") for n, _ in template.fields)
+        for number in range(size + 1):
+            value = digits[:number] + (b"0" + digits[number + 1 :] if number < size else b"")
+            text = template.bus + b"".join(n + (value if n == wanted else b"0" * s) for n, s in template.fields)
+            assert found(pattern, text) is (number == size), (pattern, text)
+
+
+def test_what_was_learned_for_frequent_questions_does_not_change_answers() -> None:
+    """Chains of single characters are searched in another way after a hundred lookups."""
+    matcher = Matcher([(b"input:b*v*p*e*-e*k*r*a*m*l*s*f*w*".replace(b"-", b"_"), 0), (b"input:b*[*^*]*x*", 1)])
+    texts = [b"input:b0v1p2e3_e0kramlsfw", b"input:b0v1p2e3_e0krmlsfaw", b"input:bvpe_ekramlsfw", b"input:b"]
+    first = [matcher.lookup(text) for text in texts]
+    assert first == [(0,), (), (0,), ()]
+    for _ in range(150):
+        assert [matcher.lookup(text) for text in texts] == first
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [b"a*a*a*a*a*a*a*b", b"x:" + b"*a" * 40 + b"b", b"x:*" + b"[ab]*" * 30 + b"c", b"x:" + b"?*" * 50 + b"b"],
+)
+def test_hostile_patterns_end(pattern: bytes) -> None:
+    """What keeps a backtracking matcher busy for ever is answered; the suite's time limit is the guard."""
+    matcher = Matcher([(pattern, 0)] + [(pattern + b"%d" % number, number) for number in range(50)])
+    for text in (b"a" * 4000, b"x:" + b"a" * 4000, b"x:" + b"ab" * 2000):
+        for _ in range(3):
+            matcher.lookup(text)
+    assert matcher.lookup(b"x:") == ()
+
+
+def test_a_hostile_text_ends() -> None:
+    """Thousands of separators against tables of literals between them."""
+    pairs = [(b"of:N*T*Cv%d" % number, number) for number in range(2000)]
+    pairs += [(b"of:N*T*Cv%dC*" % number, number) for number in range(2000)]
+    matcher = Matcher(pairs)
+    assert matcher.lookup(b"of:NT" + b"C" * 4000) == ()
+    assert matcher.lookup(b"of:NT" + b"Cv7" * 1000) == (7,)
+
+
+@pytest.mark.parametrize(
+    ("alias", "text"), [(b"a-b", b"a_b"), (b"a[-b]-c", b"a[\\-b]_c"), (b"a\\-b", b"a_b"), (b"a_b*", b"a_b*")]
+)
+def test_pattern_texts_have_underscores_outside_of_sets(alias: bytes, text: bytes) -> None:
+    """As kmod has them in its index."""
+    assert normalized_text(alias) == text
+
+
+def test_a_nul_byte_is_refused() -> None:
+    """No C string has one."""
+    with pytest.raises(PatternError, match="NUL"):
+        normalized_text(b"a\0b")
