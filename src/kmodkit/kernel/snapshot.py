@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from kmodkit.core.names import normalize_name
 from kmodkit.core.snapshot import Device, Snapshot
+from kmodkit.errors import FileError
 from kmodkit.kernel.modules import loaded_modules
 from kmodkit.kernel.uevents import read_modaliases
 
@@ -25,8 +27,16 @@ def take_snapshot(*, sys: str = "/sys", proc: str = "/proc") -> Snapshot:
         devices.append(
             Device(path, tuple(modaliases[path]), driver, None if module is None else normalize_name(module))
         )
-    loaded = sorted(normalize_name(module.name) for module in loaded_modules(proc=proc))
-    return Snapshot(os.uname().release, tuple(devices), tuple(loaded))
+    return Snapshot(os.uname().release, tuple(devices), tuple(sorted(_loaded(proc))))
+
+
+def _loaded(proc: str) -> list[str]:
+    try:
+        return [normalize_name(module.name) for module in loaded_modules(proc=proc)]
+    except FileError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return []  # a kernel without loadable modules has devices, too
 
 
 def _last(path: str) -> str | None:
