@@ -8,12 +8,14 @@ import itertools
 import multiprocessing
 import os
 import random
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from kmodkit import errors
+from kmodkit.cli import main
 from kmodkit.core.catalog import Catalog, Module
 from kmodkit.kernel.files import read_module_bytes
 from kmodkit.kernel.modules import initstate, loaded_modules, parameters
@@ -251,11 +253,12 @@ def test_two_hundred_cycles_leave_a_true_state(manager: Manager) -> None:
     assert live() == set()
 
 
-def test_the_kernel_calls_us_to_load_a_file_system(tmp_path: Path) -> None:
-    """With kmodkit as its modprobe, mounting a file system loads its module."""
-    import sys
-
-    helper = tmp_path / "modprobe"
+@pytest.mark.parametrize("name", ["helper", "modprobe"])
+def test_the_kernel_calls_us_to_load_a_file_system(tmp_path: Path, name: str) -> None:
+    """With kmodkit as its modprobe, mounting a file system loads its module; by that name, from depmod's files."""
+    if name == "modprobe":
+        assert main(["depmod"]) == 0
+    helper = tmp_path / name
     log = tmp_path / "calls"
     helper.write_text(
         f"#!{sys.executable}\n"
@@ -265,8 +268,8 @@ def test_the_kernel_calls_us_to_load_a_file_system(tmp_path: Path) -> None:
     )
     helper.chmod(0o755)
     Path("/proc/sys/kernel/modprobe").write_text(str(helper))
-    for name in ("lower", "upper", "work", "merged"):
-        (tmp_path / name).mkdir()
+    for directory in ("lower", "upper", "work", "merged"):
+        (tmp_path / directory).mkdir()
     options = f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/upper,workdir={tmp_path}/work"
     libc = ctypes.CDLL(None, use_errno=True)
     merged = str(tmp_path / "merged").encode()
