@@ -45,7 +45,7 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 unit: $(VENV)/.dev
-	$(PYTEST) -q --ignore=tests/real --ignore=tests/ktest --ignore=tests/guest
+	$(PYTEST) -q --ignore=tests/real --ignore=tests/ktest --ignore=tests/guest --ignore=tests/test_soak.py
 
 real: $(VENV)/.dev
 	$(PYTEST) tests/real
