@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from kmodkit.core.catalog import Catalog
 from kmodkit.core.cpio import Entry, pack
-from kmodkit.core.names import MODULE_SUFFIXES, module_file_suffix
+from kmodkit.core.names import MODULE_SUFFIXES, module_file_suffix, without_module_suffix
 from kmodkit.depmod import generate
 from kmodkit.errors import ArgumentError, FileError
 from kmodkit.kernel.compress import compressed
@@ -131,8 +131,7 @@ class Image:
 
 def stored_path(path: str, *, unpack: bool) -> str:
     """Return the path that a module file has in an image, where ``unpack`` that of a plain one."""
-    suffix = module_file_suffix(path)
-    return path.removesuffix(suffix) + MODULE_SUFFIXES[0] if unpack and suffix else path
+    return without_module_suffix(path) + MODULE_SUFFIXES[0] if unpack and module_file_suffix(path) else path
 
 
 def stored_catalog(selection: Selection, *, unpack: bool) -> Catalog:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.cli.options import ERROR, Log, OptionError, Options, print_version
+from kmodkit.cli.options import ERROR, Log, OptionError, Options, answered
 from kmodkit.errors import CyclesError, FileError, KmodError, KmodIndexError
 
 if TYPE_CHECKING:
@@ -130,11 +130,7 @@ def main(words: Sequence[str], prog: str = "depmod") -> int:
     options = Options(words, "aAb:m:o:C:E:F:evnP:wVh", _LONG)
     try:
         for key, value in options:
-            if key == "h":
-                print(_HELP.format(prog=prog), end="")
-                return 0
-            if key == "V":
-                print_version()
+            if answered(key, _HELP, prog):
                 return 0
             _take(call, key, value)
         call.operands = options.operands

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.cli.options import Log, Options, print_version
+from kmodkit.cli.options import Log, Options, answered
 from kmodkit.errors import FileError, KmodError, SyscallError
 
 if TYPE_CHECKING:
@@ -48,16 +48,11 @@ def main(words: Sequence[str], prog: str = "insmod") -> int:
     force = as_json = False
     options = Options(words, "fsvVh", _LONG)
     for key, _ in options:
-        if key == "h":
-            print(_HELP.format(prog=prog), end="")
-            return 0
-        if key == "V":
-            print_version()
+        if answered(key, _HELP, prog):
             return 0
         force |= key == "f"
         as_json |= key == "json"
-        log.syslog |= key == "s"
-        log.level += key == "v"
+        log.take(key)
     if not options.operands:
         log.error("missing filename.")
         return 1

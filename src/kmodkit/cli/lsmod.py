@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kmodkit.cli.options import Log, Options, print_version
+from kmodkit.cli.options import Log, Options, answered
 from kmodkit.errors import FileError, KmodError
 from kmodkit.kernel import modules
 
@@ -41,15 +41,10 @@ def main(words: Sequence[str], prog: str = "lsmod") -> int:
     as_json = False
     options = Options(words, "svVh", _LONG)
     for key, _ in options:
-        if key == "h":
-            print(_HELP.format(prog=prog), end="")
-            return 0
-        if key == "V":
-            print_version()
+        if answered(key, _HELP, prog):
             return 0
         as_json |= key == "json"
-        log.syslog |= key == "s"
-        log.level += key == "v"
+        log.take(key)
     if options.operands:
         log.error("too many arguments provided.")
         return 1

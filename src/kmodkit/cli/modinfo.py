@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.cli.options import Log, Options, print_version
+from kmodkit.cli.options import Log, Options, answered
 from kmodkit.core.names import module_file_suffix
 from kmodkit.errors import FormatError, KmodError, ModuleNotFoundError, TreeError
 
@@ -86,11 +86,7 @@ def main(words: Sequence[str], prog: str = "modinfo") -> int:
     call = _Call()
     options = Options(words, "adlpn0mF:k:b:Vh", _LONG)
     for key, value in options:
-        if key == "h":
-            print(_HELP.format(prog=prog), end="")
-            return 0
-        if key == "V":
-            print_version()
+        if answered(key, _HELP, prog):
             return 0
         call.take(key, value)
     if not options.operands:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.cli.options import WARNING, Log, Options, print_version
+from kmodkit.cli.options import WARNING, Log, Options, answered
 from kmodkit.errors import FileError
 
 if TYPE_CHECKING:
@@ -140,11 +140,7 @@ def main(words: Sequence[str], prog: str = "modprobe") -> int:
     call = Call(Log(prog))
     options = Options([*environment_words(os.environ.get("MODPROBE_OPTIONS", "")), *words], _SHORT, _LONG)
     for key, value in options:
-        if key == "h":
-            print(_HELP.format(prog=prog), end="")
-            return 0
-        if key == "V":
-            print_version()
+        if answered(key, _HELP, prog):
             return 0
         if not _take(call, key, value):
             return 1

@@ -135,6 +135,11 @@ class Log:
         self.level = level
         self.syslog = syslog
 
+    def take(self, key: str) -> None:
+        """Take ``--syslog`` or ``--verbose``; other options do nothing here."""
+        self.syslog |= key == "s"
+        self.level += key == "v"
+
     def say(self, level: int, text: str) -> None:
         """Say ``text``, which has no line end, at ``level``."""
         if level > self.level:
@@ -178,3 +183,12 @@ class Log:
 def print_version() -> None:
     """Print what ``--version`` does: the release, then what can be read, in kmod's notation."""
     print(f"kmodkit version {__version__}\n+ZSTD +XZ +ZLIB")
+
+
+def answered(key: str, usage: str, prog: str) -> bool:
+    """Answer ``--help`` or ``--version``, and return whether ``key`` was one of them, which ends the call."""
+    if key == "h":
+        print(usage.format(prog=prog), end="")
+    elif key == "V":
+        print_version()
+    return key in ("h", "V")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.cli.options import Log, Options, print_version
+from kmodkit.cli.options import Log, Options, answered
 from kmodkit.core.names import normalize_name
 from kmodkit.errors import FileError, KmodError, SyscallError
 from kmodkit.kernel import modules
@@ -42,16 +42,11 @@ def main(words: Sequence[str], prog: str = "rmmod") -> int:
     force = as_json = False
     options = Options(words, "fsvVh", _LONG)
     for key, _ in options:
-        if key == "h":
-            print(_HELP.format(prog=prog), end="")
-            return 0
-        if key == "V":
-            print_version()
+        if answered(key, _HELP, prog):
             return 0
         force |= key == "f"
         as_json |= key == "json"
-        log.syslog |= key == "s"
-        log.level += key == "v"
+        log.take(key)
     if not options.operands:
         log.error("missing module name.")
         return 1

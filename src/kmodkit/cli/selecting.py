@@ -124,14 +124,12 @@ def _shortcomings(choice: Choice) -> Iterator[str]:
 
 def _snapshot(args: argparse.Namespace) -> Snapshot | None:
     from kmodkit.core.snapshot import Snapshot
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.snapshot import load_snapshot, take_snapshot
 
     taken = []
     if args.snapshot is not None:
-        taken.append(Snapshot.from_json(read_file(args.snapshot, max_size=_MAX_TEXT), source=args.snapshot))
+        taken.append(load_snapshot(args.snapshot))
     if args.host:
-        from kmodkit.kernel.snapshot import take_snapshot
-
         taken.append(take_snapshot())
     if not taken:
         return None

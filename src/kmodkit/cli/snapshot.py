@@ -15,8 +15,6 @@ from kmodkit.cli import common
 if TYPE_CHECKING:
     import argparse
 
-_MAX_TEXT = 64 << 20
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -28,9 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take the snapshot; status 1 where a check finds a loss."""
-    from kmodkit.core.snapshot import Snapshot
-    from kmodkit.kernel.files import read_file, replace_file
-    from kmodkit.kernel.snapshot import take_snapshot
+    from kmodkit.kernel.files import replace_file
+    from kmodkit.kernel.snapshot import load_snapshot, take_snapshot
 
     now = take_snapshot()
     if args.check is None:
@@ -40,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             replace_file(args.output, text.encode("utf-8", "surrogateescape"))
         return 0
-    before = Snapshot.from_json(read_file(args.check, max_size=_MAX_TEXT), source=args.check)
+    before = load_snapshot(args.check)
     losses = before.losses(now)
     served = sum(device.driver is not None for device in before.devices)
     if args.json:

@@ -36,12 +36,15 @@ def module_file_suffix(filename: str) -> str | None:
     return None
 
 
+def without_module_suffix(path: str) -> str:
+    """Return the path of a module file up to its ``.ko``; one that is none stays as it is."""
+    return path.removesuffix(module_file_suffix(path) or "")
+
+
 def name_from_path(path: str) -> str:
     """Return the module name a file path gives: its base name up to ``.ko``, with ``_``.
 
     >>> name_from_path("kernel/sound/pci/snd-hda-intel.ko.xz")
     'snd_hda_intel'
     """
-    base = path.rpartition("/")[2]
-    suffix = module_file_suffix(base)
-    return normalize_name(base[: -len(suffix)] if suffix else base)
+    return normalize_name(without_module_suffix(path.rpartition("/")[2]))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.alias import Pattern, normalize_alias
-from kmodkit.core.names import module_file_suffix, to_bytes
+from kmodkit.core.names import to_bytes, without_module_suffix
 from kmodkit.errors import ArgumentError, PatternError
 
 if TYPE_CHECKING:
@@ -91,14 +91,12 @@ def parse_rules(lines: Iterable[str]) -> tuple[Rule, ...]:
 def _glob(body: str) -> Pattern:
     if body.endswith("/"):
         body += "*"
-    base = body.rpartition("/")[2]
-    suffix = module_file_suffix(base)
-    body = body.removesuffix(suffix) if suffix else body
+    body = without_module_suffix(body)
     whole = body if body.startswith("/") else f"*/{body.removeprefix('./')}"
     return Pattern.parse(whole).normalized()
 
 
 def _forms(path: str) -> tuple[str, ...]:
     """Return how rules may name a module file."""
-    plain = path.removesuffix(module_file_suffix(path) or "")
+    plain = without_module_suffix(path)
     return (plain, plain.removeprefix(_KERNEL)) if plain.startswith(_KERNEL) else (plain,)

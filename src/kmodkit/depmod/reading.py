@@ -10,14 +10,14 @@ from kmodkit.core import depfiles
 from kmodkit.core.elf import Elf
 from kmodkit.core.modcache import Cache, FileState, ModuleFacts, decode_cache, encode_cache
 from kmodkit.core.modinfo import MAX_MODINFO
-from kmodkit.core.names import module_file_suffix
+from kmodkit.core.names import module_file_suffix, without_module_suffix
 from kmodkit.core.symbols import Sections, Symbols, read_symbol_names, read_symbols
 from kmodkit.depmod.beside import beside
 from kmodkit.errors import CacheError, FileError, FormatError, KmodError
-from kmodkit.kernel.files import decompress, opened, read_file, replace_file
+from kmodkit.kernel.files import decompress, leads_to, opened, read_file, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kmodkit.config.depmod import DepmodConfig
     from kmodkit.core.depfiles import Messages
@@ -53,7 +53,7 @@ def find_modules(root: str, config: DepmodConfig, log: Messages | None = None) -
             whole = prefix + path
             name = depfiles.module_name(os.fsencode(whole))
             before = chosen.get(name)
-            if before is None or config.prefers(_stem(whole), _stem(before)):
+            if before is None or config.prefers(without_module_suffix(whole), without_module_suffix(before)):
                 chosen[name] = whole
     return sorted(os.fsencode(path) for path in chosen.values())
 
@@ -76,24 +76,12 @@ def walk(root: str, config: DepmodConfig) -> Iterator[str]:
                     name = entry.name
                     if name in excluded:
                         continue
-                    if module_file_suffix(name) and _leads_to(entry.is_file):
+                    if module_file_suffix(name) and leads_to(entry.is_file):
                         yield prefix + name
-                    elif _leads_to(entry.is_dir):
+                    elif leads_to(entry.is_dir):
                         pending.append(f"{prefix}{name}/")
         except OSError as error:
             raise FileError.wrap(error, directory.rstrip("/")) from error
-
-
-def _leads_to(test: Callable[[], bool]) -> bool:
-    try:
-        return test()
-    except OSError:  # a link in a circle, which is as good as one to nowhere
-        return False
-
-
-def _stem(path: str) -> str:
-    suffix = module_file_suffix(path)
-    return path[: -len(suffix)] if suffix else path
 
 
 def relative_path(root: str, path: str) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmodkit.errors import FileError
+from kmodkit.kernel.files import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +31,7 @@ def write_files(directory: str | os.PathLike[str], files: Mapping[str, bytes]) -
         for temporary in list(waiting):
             Path(temporary).rename(waiting[temporary])
             del waiting[temporary]
-        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(root)
     except OSError as error:
         raise FileError.wrap(error, root) from error
     finally:

@@ -269,9 +269,9 @@ class ModuleTree:
             prefix = pending.pop()
             for entry in self._entries(prefix, seen):
                 path = prefix + entry.name
-                if module_file_suffix(entry.name) and _leads_to(entry.is_file):
+                if module_file_suffix(entry.name) and leads_to(entry.is_file):
                     found.append(path)
-                elif _leads_to(entry.is_dir) and path not in ("build", "source"):
+                elif leads_to(entry.is_dir) and path not in ("build", "source"):
                     pending.append(path + "/")
         return tuple(sorted(found))
 
@@ -293,7 +293,8 @@ class ModuleTree:
             raise FileError.wrap(error, directory) from error
 
 
-def _leads_to(test: Callable[[], bool]) -> bool:
+def leads_to(test: Callable[[], bool]) -> bool:
+    """Return what a test of a directory's entry says, False where the entry is a link that cannot be followed."""
     try:
         return test()
     except OSError:  # a link in a circle, which is as good as one to nowhere
@@ -373,7 +374,7 @@ def replacing(path: str | os.PathLike[str], *, mode: int = 0o644) -> Iterator[Ca
         with _writing(path):
             Path(temporary).replace(target)
             temporary = None
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -390,7 +391,7 @@ def replace_directory(new: Path, path: Path) -> None:
             _exchange(new, path)
         else:
             new.rename(path)
-        _sync_directory(path.resolve().parent)
+        sync_directory(path.resolve().parent)
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -433,7 +434,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Force a directory's entries to disk; raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

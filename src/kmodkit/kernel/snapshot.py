@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Final
 
 from kmodkit.core.names import normalize_name
 from kmodkit.core.snapshot import Device, Snapshot
 from kmodkit.errors import FileError
+from kmodkit.kernel.files import read_file
 from kmodkit.kernel.modules import loaded_modules
 from kmodkit.kernel.uevents import read_modaliases
+
+_MAX_SNAPSHOT: Final = 64 << 20
 
 
 def take_snapshot(*, sys: str = "/sys", proc: str = "/proc") -> Snapshot:
@@ -28,6 +32,11 @@ def take_snapshot(*, sys: str = "/sys", proc: str = "/proc") -> Snapshot:
             Device(path, tuple(modaliases[path]), driver, None if module is None else normalize_name(module))
         )
     return Snapshot(os.uname().release, tuple(devices), tuple(sorted(_loaded(proc))))
+
+
+def load_snapshot(path: str) -> Snapshot:
+    """Return the snapshot in a file; raises FileError and SnapshotError."""
+    return Snapshot.from_json(read_file(path, max_size=_MAX_SNAPSHOT), source=path)
 
 
 def _loaded(proc: str) -> list[str]:
