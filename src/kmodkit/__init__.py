@@ -15,9 +15,6 @@ The names below are loaded when they are first used, so that ``import kmodkit`` 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
@@ -99,6 +96,7 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
+TYPE_CHECKING = False  # as type checkers read it; `typing` itself takes as long to import as Python to start
 if TYPE_CHECKING:
     from kmodkit.core.alias import Pattern
     from kmodkit.core.catalog import Catalog, Module
@@ -209,6 +207,8 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     value = globals()[name] = getattr(importlib.import_module(home), name)
     return value
 

@@ -44,8 +44,7 @@ Errors about input say which file or module it was, what was wrong and, for byte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as type checkers read it; `typing` itself takes as long to import as Python to start
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

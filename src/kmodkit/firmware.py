@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 from kmodkit.core.alias import Pattern
 from kmodkit.core.whence import MAX_PATH, Link, Trail, Whence, follow, parse_whence
 from kmodkit.errors import MissingFirmwareError, WhenceError
-from kmodkit.kernel.files import read_file
+from kmodkit.kernel.opening import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -23,7 +23,8 @@ from kmodkit.core.names import MODULE_SUFFIXES, module_file_suffix, without_modu
 from kmodkit.depmod import generate
 from kmodkit.errors import ArgumentError, FileError
 from kmodkit.kernel.compress import compressed
-from kmodkit.kernel.files import read_file, read_module_bytes, replace_directory, replacing
+from kmodkit.kernel.files import read_module_bytes, replace_directory, replacing
+from kmodkit.kernel.opening import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

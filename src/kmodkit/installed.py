@@ -1,31 +1,32 @@
 """`InstalledIndex`: answers from the files that depmod left in a module tree, without opening a module.
 
 The binary indexes are mapped when they are first asked, and a question reads the few nodes on its way; see
-`kmodkit.core.kmodindex`.
+`kmodkit.core.kmodindex`. What only some questions need is imported by these: a lookup of one shot takes as long as
+its imports.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Final
 
-from kmodkit.core.alias import normalize_alias
 from kmodkit.core.kmodindex import IndexFile
-from kmodkit.core.kmodtext import parse_alias, parse_dep, parse_devname, parse_list, parse_softdep, parse_weakdep
-from kmodkit.core.kmodwrite import build_index
-from kmodkit.core.modinfo import ModuleInfo, SoftDeps
-from kmodkit.core.names import name_from_path, normalize_name, to_bytes, to_text
+from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes, to_text
 from kmodkit.errors import FileError, KmodIndexError, ModuleNotFoundError
-from kmodkit.kernel.files import ModuleTree, opened, read_file
+from kmodkit.kernel.opening import opened, read_file
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Final
 
     from kmodkit.core.catalog import Catalog
     from kmodkit.core.kmodindex import Value
     from kmodkit.core.kmodtext import Devname
+    from kmodkit.core.modinfo import SoftDeps
+    from kmodkit.kernel.files import ModuleTree
 
+_ALIASES: Final = "modules.alias.bin"
 MAX_FILE: Final = 256 << 20
 """An index has no room for more: its pointers have 28 bits."""
 
@@ -50,9 +51,23 @@ class InstalledIndex:
 
         Raises FileError where it has no ``modules.dep.bin``, and KmodIndexError where that is no index.
         """
-        index = cls(root.root if isinstance(root, ModuleTree) else os.fspath(root))
+        index = cls(os.fspath(root) if isinstance(root, (str, os.PathLike)) else root.root)
         index._indexes["modules.dep.bin"] = _map(f"{index.root}/modules.dep.bin")
         return index
+
+    @classmethod
+    def find(cls, tree: str | os.PathLike[str] | None = None) -> InstalledIndex | None:
+        """Return the index of a module tree as `kmodkit.find_tree` takes it, None where depmod was not run there.
+
+        Raises TreeError where there is no such tree.
+        """
+        # Nearly always it is one of these, and what `find_tree` imports takes longer than the answer.
+        root = f"/lib/modules/{os.uname().release}" if tree is None else os.fspath(tree)
+        if not os.path.lexists(f"{root}/{_ALIASES}"):
+            from kmodkit.kernel.files import find_tree
+
+            root = find_tree(tree).root
+        return cls(root) if os.path.lexists(f"{root}/{_ALIASES}") else None
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all loadable modules, sorted."""
@@ -81,7 +96,7 @@ class InstalledIndex:
 
     def lookup(self, modalias: str | bytes) -> tuple[str, ...]:
         """Return the names of the modules that have an alias for ``modalias``, each once, in libkmod's order."""
-        return _names(self._matches("modules.alias.bin", modalias))
+        return _names(self._matches(_ALIASES, modalias))
 
     def lookup_symbol(self, name: str | bytes) -> tuple[str, ...]:
         """Return the names of the modules that export a symbol, given as ``symbol:NAME`` or as ``NAME``."""
@@ -104,26 +119,37 @@ class InstalledIndex:
 
     def softdeps(self, name: str) -> SoftDeps:
         """Return the soft dependencies of a module, as it writes them."""
+        from kmodkit.core.kmodtext import parse_softdep
+        from kmodkit.core.modinfo import SoftDeps
+
         if self._softdeps is None:
             self._softdeps = parse_softdep(*self._text("modules.softdep"))
         return self._softdeps.get(normalize_name(name), SoftDeps())
 
     def weakdeps(self, name: str) -> tuple[str, ...]:
         """Return the weak dependencies of a module, as it writes them."""
+        from kmodkit.core.kmodtext import parse_weakdep
+
         if self._weakdeps is None:
             self._weakdeps = parse_weakdep(*self._text("modules.weakdep"))
         return self._weakdeps.get(normalize_name(name), ())
 
     def aliases(self) -> list[tuple[str, str]]:
         """Return the pairs of an alias, as written, and its module, in the file's order."""
+        from kmodkit.core.kmodtext import parse_alias
+
         return parse_alias(*self._text("modules.alias"))
 
     def symbols(self) -> list[tuple[str, str]]:
         """Return the pairs of an alias ``symbol:NAME`` and the module that exports it, in the file's order."""
+        from kmodkit.core.kmodtext import parse_alias
+
         return parse_alias(*self._text("modules.symbols"))
 
     def devnames(self) -> list[Devname]:
         """Return the device nodes that load a module when they are opened."""
+        from kmodkit.core.kmodtext import parse_devname
+
         return parse_devname(*self._text("modules.devname"))
 
     def catalog(self) -> Catalog:
@@ -133,6 +159,9 @@ class InstalledIndex:
         in load order; no firmware of loadable modules; and the names that the files of modules have.
         """
         from kmodkit.core.catalog import Catalog
+        from kmodkit.core.kmodtext import parse_dep, parse_list
+        from kmodkit.core.modinfo import ModuleInfo
+        from kmodkit.kernel.files import ModuleTree
         from kmodkit.scanner import builtin_modules  # brings threads along, which a lookup does without
 
         entries: dict[str, list[tuple[str, str]]] = {}
@@ -160,7 +189,7 @@ class InstalledIndex:
         found = self._index("modules.dep.bin").get(to_bytes(normalize_name(name)))
         if not found:
             return None
-        path, colon, needs = to_text(found[0].value).partition(":")
+        path, colon, needs = to_text(found[0][1]).partition(":")
         if not colon:
             raise KmodIndexError(f"no path of module {name!r}", source=f"{self.root}/modules.dep.bin")
         return path, tuple(reversed(needs.split()))
@@ -169,7 +198,7 @@ class InstalledIndex:
         index = self._indexes.get(file)
         if index is None:
             path = f"{self.root}/{file}"
-            index = _map(path) if os.path.lexists(path) else IndexFile(build_index(()))
+            index = _map(path) if os.path.lexists(path) else IndexFile.empty()
             self._indexes[file] = index
         return index
 
@@ -184,7 +213,7 @@ def _map(path: str) -> IndexFile:
         size = os.fstat(fd).st_size
         if not size:
             # What depmod leaves where the kernel had no list of what is built in.
-            return IndexFile(build_index(()), source=path)
+            return IndexFile.empty()
         if size > MAX_FILE:
             raise FileError(None, f"more than the limit of {MAX_FILE} bytes", path)
         try:
@@ -195,12 +224,14 @@ def _map(path: str) -> IndexFile:
 
 
 def _names(values: Iterable[Value]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(to_text(value.value) for value in values))
+    return tuple(dict.fromkeys(to_text(value) for _, value in values))
 
 
 def _texts(data: bytes) -> Mapping[str, list[str]]:
     """Return what stands behind each module's name in modules.softdep or modules.weakdep."""
     found: dict[str, list[str]] = {}
+    from kmodkit.core.kmodtext import parse_list
+
     for line in parse_list(data):
         _, _, rest = line.partition(" ")
         module, _, words = rest.partition(" ")

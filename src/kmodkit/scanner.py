@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog, Module, file_rank
 from kmodkit.core.modinfo import MAX_ALIAS, ModuleInfo, parse_builtin_modinfo
@@ -20,12 +20,12 @@ from kmodkit.errors import (
     TreeError,
     UnknownDependencyError,
 )
-from kmodkit.kernel.files import DEFAULT_MAX_SIZE, ModuleTree, find_tree, read_file, read_module, replace_file
+from kmodkit.kernel.files import DEFAULT_MAX_SIZE, ModuleTree, find_tree, read_module, replace_file
+from kmodkit.kernel.opening import read_file
+from kmodkit.meta.search import MAX_METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-MAX_METADATA: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)

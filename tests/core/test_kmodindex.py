@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 
-from kmodkit.core.kmodindex import IndexFile, Value
+from kmodkit.core.kmodindex import IndexFile
 from kmodkit.core.kmodwrite import Layout, build_index
 from kmodkit.errors import KmodIndexError
 
@@ -21,7 +21,7 @@ def index_of(*items: tuple[str, str, int]) -> IndexFile:
 
 def found(index: IndexFile, text: str) -> list[str]:
     """Return the values that match, as text."""
-    return [value.value.decode() for value in index.matches(text.encode())]
+    return [value.decode() for _, value in index.matches(text.encode())]
 
 
 def test_children_first_is_laid_out_as_described() -> None:
@@ -61,14 +61,14 @@ def test_an_index_without_keys_is_a_header(layout: Layout) -> None:
 def test_values_ascend_by_priority_and_the_later_comes_first() -> None:
     """Of equal priorities depmod puts the one added later in front."""
     index = index_of(("k", "a", 2), ("k", "b", 1), ("k", "c", 2), ("k", "d", 1))
-    assert index.get(b"k") == [Value(1, b"d"), Value(1, b"b"), Value(2, b"c"), Value(2, b"a")]
+    assert index.get(b"k") == [(1, b"d"), (1, b"b"), (2, b"c"), (2, b"a")]
 
 
 def test_the_empty_key_is_a_key() -> None:
     """Its values are the root's."""
     index = index_of(("", "nothing", 1), ("a", "x", 2))
-    assert index.get(b"") == [Value(1, b"nothing")]
-    assert list(index.items()) == [(b"", Value(1, b"nothing")), (b"a", Value(2, b"x"))]
+    assert index.get(b"") == [(1, b"nothing")]
+    assert list(index.items()) == [(b"", (1, b"nothing")), (b"a", (2, b"x"))]
 
 
 def test_only_a_whole_key_is_found() -> None:

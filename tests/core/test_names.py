@@ -2,10 +2,10 @@
 
 import pytest
 
-from kmodkit.core.alias import normalize_alias
 from kmodkit.core.names import (
     module_file_suffix,
     name_from_path,
+    normalize_alias,
     normalize_name,
     to_bytes,
     to_text,

@@ -22,12 +22,12 @@ from kmodkit.kernel.files import (
     compression,
     decompress,
     find_tree,
-    read_file,
     read_module,
     read_module_bytes,
     read_signed_module,
     replace_file,
 )
+from kmodkit.kernel.opening import read_file
 from kmodkit.testing import Compression, ModuleBuilder, compress, write_tree
 
 KINDS: list[Compression] = ["gz", "xz", "zst"]

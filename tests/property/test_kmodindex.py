@@ -54,7 +54,7 @@ def test_matches_are_those_of_fnmatch(patterns: list[bytes], text: list[bytes]) 
     """
     query = b"".join(text)
     index = IndexFile(build_index([(pattern, pattern, 1) for pattern in patterns]))
-    found = sorted(value.value for value in index.matches(query))
+    found = sorted(value for _, value in index.matches(query))
     assert found == sorted(pattern for pattern in patterns if fnmatch(pattern, query))
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kmodkit.core.alias import Pattern, normalize_alias
+from kmodkit.core.alias import Pattern
 from kmodkit.core.matcher import Matcher, normalized_text
+from kmodkit.core.names import normalize_alias
 from kmodkit.core.radix import RadixTree
 from tests.libc import fnmatch
 from tests.property.strategies import patterns, texts, usual_patterns

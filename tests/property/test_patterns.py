@@ -5,7 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmodkit.core.alias import STAR, ByteSet, Pattern, join_tokens, normalize_alias
+from kmodkit.core.alias import STAR, ByteSet, Pattern, join_tokens
+from kmodkit.core.names import normalize_alias
 from kmodkit.core.radix import RadixTree
 from tests.libc import fnmatch
 from tests.property.strategies import patterns, texts, usual_patterns

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import peers, queries
-from kmodkit.core.alias import Pattern, normalize_alias
-from kmodkit.core.names import to_bytes
+from kmodkit.core.alias import Pattern
+from kmodkit.core.names import normalize_alias, to_bytes
 from tests.require import need
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from bench import queries
-from kmodkit.core.alias import Pattern, normalize_alias
+from kmodkit.core.alias import Pattern
 from kmodkit.core.matcher import Matcher, normalized_text
-from kmodkit.core.names import to_bytes
+from kmodkit.core.names import normalize_alias, to_bytes
 from kmodkit.core.radix import RadixTree
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ import importlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Final
 
 from kmodkit import __version__
 from kmodkit.errors import KmodError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Final
 
 VERBS: Final = {
     "index": "read a module tree and write its meta.pb",
@@ -125,9 +126,15 @@ def _open_standard_streams() -> None:
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
+    module = importlib.import_module(f"kmodkit.cli.{verb.replace('-', '_')}")
+    # What takes argparse longer to import than to be answered.
+    plain = module.plain_words(words) if hasattr(module, "plain_words") else None
+    status: int
+    if plain is not None:
+        status = module.run(plain)
+        return status
     import argparse
 
-    module = importlib.import_module(f"kmodkit.cli.{verb.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"kmodkit {verb}",
         description=module.__doc__,
@@ -135,7 +142,7 @@ def _run(verb: str, words: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    status: int = module.run(parser.parse_args(words))
+    status = module.run(parser.parse_args(words))
     return status
 
 

@@ -1,18 +1,26 @@
-"""What the verbs share: where modules come from, JSON, and a progress bar."""
+"""What the verbs share: where modules come from, and JSON."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from kmodkit.core.catalog import Catalog, Module
     from kmodkit.core.selection import Reason
     from kmodkit.scanner import ScanResult
+
+    class Source(Protocol):
+        """What `add_source` adds to a verb's words."""
+
+        @property
+        def meta(self) -> str | None: ...  # noqa: D102
+        @property
+        def tree(self) -> str | None: ...  # noqa: D102
+
 
 TREE_HELP = (
     "a module tree: /lib/modules/RELEASE, a root or unpacked kernel package that holds one, or any directory of "
@@ -32,7 +40,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, one document")
 
 
-def load_catalog(args: argparse.Namespace) -> Catalog:
+def load_catalog(args: Source) -> Catalog:
     """Return the catalog that ``--tree`` or ``--meta`` names, by default the running kernel's."""
     from kmodkit.scanner import open_metadata
 
@@ -45,6 +53,7 @@ def load_catalog(args: argparse.Namespace) -> Catalog:
 
 def scan_tree(tree: str | None, *, strict: bool = False, jobs: int | None = None) -> ScanResult:
     """Scan a tree, with a progress bar where standard error is a terminal."""
+    from kmodkit.cli.progress import progress_bar
     from kmodkit.scanner import scan
 
     with progress_bar("reading modules") as update:
@@ -60,20 +69,6 @@ def warn_skipped(result: ScanResult) -> None:
 def warn(text: str) -> None:
     """Print a warning on standard error."""
     print(f"kmodkit: warning: {text}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], object] | None]:
-    """Give a function to call with (done, all), or None where standard error is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def write_bytes(data: bytes) -> None:

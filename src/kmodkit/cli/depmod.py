@@ -359,7 +359,8 @@ def _index_files(path: str) -> Mapping[str, bytes]:
     """Return depmod's files of a tree: those that are there, else those that would be written."""
     from kmodkit.depmod import generate
     from kmodkit.depmod.sources import MAX_LIST
-    from kmodkit.kernel.files import find_tree, read_file
+    from kmodkit.kernel.files import find_tree
+    from kmodkit.kernel.opening import read_file
 
     root = path if os.path.exists(f"{path}/modules.dep") else find_tree(path).root  # noqa: PTH110 - see above
     if not os.path.exists(f"{root}/modules.dep"):  # noqa: PTH110 - see above

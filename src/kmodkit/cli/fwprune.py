@@ -102,7 +102,7 @@ def make_spec(catalog: Catalog, selection: FirmwareSelection, *, modules: str, m
 def _builtin(args: argparse.Namespace) -> list[Module]:
     from kmodkit.core.catalog import Module
     from kmodkit.core.modinfo import parse_builtin_modinfo
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.opening import read_file
 
     data = read_file(args.modinfo, max_size=_MAX_LIST)
     return [Module.from_info(info) for info in parse_builtin_modinfo(data, merge=True)]
@@ -117,7 +117,9 @@ def _scan(args: argparse.Namespace, builtin: Sequence[Module]) -> ScanResult:
     tree = ModuleTree(args.modules)
     result = ScanResult(tree, Catalog(()))
     if tree.module_paths():
-        with common.progress_bar("reading modules") as update:
+        from kmodkit.cli.progress import progress_bar
+
+        with progress_bar("reading modules") as update:
             result = scan(tree, progress=update)
     loadable = {module.name: module for module in result.catalog if not module.builtin}
     # A file wins here: what has its name in the list is then a part of the kernel that never is a module.
@@ -128,7 +130,7 @@ def _scan(args: argparse.Namespace, builtin: Sequence[Module]) -> ScanResult:
 def _firmware(args: argparse.Namespace) -> TableFirmware:
     from kmodkit.core.names import to_text
     from kmodkit.firmware import listed_firmware, read_whence
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.opening import read_file
 
     lines = to_text(read_file(args.firmware_file_list, max_size=_MAX_LIST)).split("\n")
     paths = [path for line in lines if (path := line.rstrip("\r"))]

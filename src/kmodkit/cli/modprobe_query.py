@@ -52,11 +52,11 @@ def _print_index(path: str) -> None:
     from kmodkit.cli.common import write_bytes
     from kmodkit.core.kmodindex import IndexFile
     from kmodkit.installed import MAX_FILE
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.opening import read_file
 
     if os.path.lexists(path):
         index = IndexFile(read_file(path, max_size=MAX_FILE), source=path)
-        write_bytes(b"".join(b"alias %b %b\n" % (key, value.value) for key, value in index.items()))
+        write_bytes(b"".join(b"alias %b %b\n" % (key, value) for key, (_, value) in index.items()))
 
 
 def _config_json(config: ModprobeConfig) -> dict[str, list[dict[str, object]]]:

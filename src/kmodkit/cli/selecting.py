@@ -84,7 +84,7 @@ def choose(args: argparse.Namespace, names: tuple[str, ...] = ()) -> Choice:
     from kmodkit.core.rules import Rule, parse_rules
     from kmodkit.errors import SelectionError
     from kmodkit.firmware import FirmwareSelection, resolve_firmware
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.opening import read_file
 
     result = common.scan_tree(args.tree, strict=args.strict, jobs=args.jobs)
     common.warn_skipped(result)
@@ -142,7 +142,7 @@ def _source(args: argparse.Namespace, result: ScanResult) -> FirmwareSource | No
     from kmodkit.core.names import to_text
     from kmodkit.errors import FileError
     from kmodkit.firmware import InstalledFirmware, checkout_firmware, listed_firmware, read_whence
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.opening import read_file
 
     if args.no_firmware:
         return None

@@ -77,7 +77,7 @@ def main(words: Sequence[str], prog: str = "static-nodes") -> int:
 
 
 def _read(path: str) -> bytes | None:
-    from kmodkit.kernel.files import read_file
+    from kmodkit.kernel.opening import read_file
 
     return read_file(path, max_size=_MAX_SIZE) if os.path.exists(path) else None  # noqa: PTH110 - 10 ms of start
 

@@ -102,7 +102,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str | bytes) -> Pattern:
-        """Return the pattern that ``text`` writes down, as it stands (see `normalize_alias`).
+        """Return the pattern that ``text`` writes down, as it stands (see `core.names.normalize_alias`).
 
         Raises PatternError for a NUL byte, which no C string can hold.
         """
@@ -130,19 +130,8 @@ class Pattern:
         return to_text(bytes(self))
 
 
-def normalize_alias(alias: bytes) -> bytes:
-    """Return an alias pattern or a device's modalias with ``-`` as ``_`` outside of ``[...]``.
-
-    Both sides of a match go through this, so that ``brcm,bcm2835-mmc`` and ``brcm,bcm2835_mmc`` are one. kmod does
-    the same (modprobe.d(5)), but refuses a bracket that is not closed or closes twice.
-
-    >>> normalize_alias(b"of:N*T*Cbrcm,bcm2835-[a-c]-mmc")
-    b'of:N*T*Cbrcm,bcm2835_[a-c]_mmc'
-    """
-    if 45 not in alias:  # "-" as a number: CPython tries bytes as one first, which takes 0.2 us longer
-        return alias
-    if 91 not in alias:  # "["
-        return alias.replace(b"-", b"_")
+def normalize_around_brackets(alias: bytes) -> bytes:
+    """Return ``alias`` as `kmodkit.core.names.normalize_alias` does, which comes here for one with a ``[``."""
     parts: list[bytes] = []
     pos = 0
     brackets = _Brackets(alias)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from kmodkit.core.alias import normalize_alias
 from kmodkit.core.graph import find_cycles, hard_order, load_order
 from kmodkit.core.matcher import Matcher, normalized_text
 from kmodkit.core.modinfo import SoftDeps
-from kmodkit.core.names import name_from_path, normalize_name, to_bytes
+from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes
 from kmodkit.core.radix import RadixTree
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
 

@@ -34,13 +34,27 @@ file that is made up, with pointers in circles or a thousand to one node.
 from __future__ import annotations
 
 from struct import Struct, error
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from kmodkit.core.alias import ANY, STAR, ByteSet, Pattern
 from kmodkit.errors import KmodIndexError, PatternError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Final, Protocol, TypeAlias
+
+    class Buffer(Protocol):
+        """The bytes of a file: ``bytes``, or a map of it."""
+
+        def __len__(self) -> int: ...
+        def __getitem__(self, key: slice, /) -> bytes: ...
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+        def find(self, sub: bytes, start: int = ..., /) -> int: ...  # noqa: D102
+
+    # A node's prefix, its first child, its children, where its values are (0 for none), its size without those.
+    Node: TypeAlias = tuple[bytes, int, tuple[int, ...], int, int]
+
+    Value: TypeAlias = tuple[int, bytes]
+    """The priority of a value, of which the lowest comes first, and what it is."""
 
 MAGIC: Final = 0xB007F457
 VERSION: Final = 0x00020001
@@ -57,30 +71,6 @@ _NAMES: Final = b"*?["
 _HARD: Final = frozenset(b"[\\")
 
 
-class Buffer(Protocol):
-    """The bytes of a file: ``bytes``, or a map of it."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, key: slice, /) -> bytes: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-    def find(self, sub: bytes, start: int = ..., /) -> int: ...  # noqa: D102
-
-
-class Value(NamedTuple):
-    """A value of an index; the lowest ``priority`` comes first."""
-
-    priority: int
-    value: bytes
-
-
-class _Node(NamedTuple):
-    prefix: bytes
-    first: int
-    children: tuple[int, ...]
-    values: int  # where they are, 0 for none
-    size: int  # without the values
-
-
 class IndexFile:
     """A binary index over ``data``; ``source`` names it in errors.
 
@@ -90,9 +80,9 @@ class IndexFile:
     >>> from kmodkit.core.kmodwrite import build_index
     >>> index = IndexFile(build_index([(b"pci:v8086d*", b"e1000", 1), (b"fuse", b"fuse", 2)]))
     >>> index.matches(b"pci:v8086d1234")
-    [Value(priority=1, value=b'e1000')]
+    [(1, b'e1000')]
     >>> index.get(b"fuse"), index.get(b"fu")
-    ([Value(priority=2, value=b'fuse')], [])
+    ([(2, b'fuse')], [])
     """
 
     __slots__ = ("_data", "_root", "_size", "source")
@@ -109,6 +99,11 @@ class IndexFile:
         if version >> 16 != VERSION >> 16:
             raise self._error(f"version {version >> 16} of the format, not {VERSION >> 16}", 4)
 
+    @classmethod
+    def empty(cls) -> IndexFile:
+        """Return an index without entries."""
+        return cls(HEADER.pack(MAGIC, VERSION, 0))
+
     def get(self, key: bytes) -> list[Value]:
         """Return the values of exactly ``key``."""
         budget = _Budget(self)
@@ -116,9 +111,10 @@ class IndexFile:
         pos = 0
         while pointer:
             node = self._node(pointer, budget)
-            if not key.startswith(node.prefix, pos):
+            prefix = node[0]
+            if not key.startswith(prefix, pos):
                 break
-            pos += len(node.prefix)
+            pos += len(prefix)
             if pos == len(key):
                 return self._values(node, budget)
             pointer = _child(node, key[pos])
@@ -128,7 +124,7 @@ class IndexFile:
     def matches(self, text: bytes) -> list[Value]:
         """Return the values of every key that is a pattern for ``text``, in libkmod's order.
 
-        ``text`` is taken as it is; see `kmodkit.core.alias.normalize_alias`. A value comes once for each of its
+        ``text`` is taken as it is; see `kmodkit.core.names.normalize_alias`. A value comes once for each of its
         keys that match. Of values with one priority, the one found last comes first.
         """
         search = _Search(self, text)
@@ -137,12 +133,12 @@ class IndexFile:
         pos = 0
         while pointer:
             node = self._node(pointer, budget)
-            prefix = node.prefix
+            prefix, _, children, _, _ = node
             if not text.startswith(prefix, pos) or b"*" in prefix or b"?" in prefix or b"[" in prefix:
                 search.prefix(node, pos)
                 break
             pos += len(prefix)
-            if node.children:
+            if children:
                 for byte in _SPECIAL:
                     below = _child(node, byte)
                     if below:
@@ -164,18 +160,19 @@ class IndexFile:
             if not pointer:
                 continue
             node = self._node(pointer, budget)
-            key += node.prefix
+            prefix, first, children, _, _ = node
+            key += prefix
             if len(key) > MAX_KEY:
                 raise self._error(f"a key of more than {MAX_KEY} bytes", pointer & OFFSET)
             for value in self._values(node, budget):
                 yield key, value
             stack += [
                 (child, key + bytes((byte,)))
-                for byte, child in enumerate(node.children, node.first)
+                for byte, child in enumerate(children, first)
                 if child
             ][::-1]  # fmt: skip
 
-    def _node(self, pointer: int, budget: _Budget) -> _Node:
+    def _node(self, pointer: int, budget: _Budget) -> Node:
         data = self._data
         start = at = pointer & OFFSET
         prefix = b""
@@ -200,7 +197,7 @@ class IndexFile:
         if at > self._size:
             raise self._error("a node lies outside of the file", start)
         budget.spend(size + 1, start)
-        return _Node(prefix, first, children, at if pointer & VALUES else 0, size)
+        return prefix, first, children, at if pointer & VALUES else 0, size
 
     def _numbers(self, count: int, at: int) -> tuple[int, ...]:
         try:
@@ -209,8 +206,8 @@ class IndexFile:
             raise self._error("a node lies outside of the file", at) from None
         return numbers
 
-    def _values(self, node: _Node, budget: _Budget) -> list[Value]:
-        at = node.values
+    def _values(self, node: Node, budget: _Budget) -> list[Value]:
+        at = node[3]
         if not at:
             return []
         data = self._data
@@ -226,7 +223,7 @@ class IndexFile:
             if end < 0:
                 raise self._error("a value does not end", at)
             budget.spend(end - at, at)
-            found.append(Value(int.from_bytes(data[at : at + 4], "big"), data[at + 4 : end]))
+            found.append((int.from_bytes(data[at : at + 4], "big"), data[at + 4 : end]))
             at = end + 1
         return found
 
@@ -270,9 +267,9 @@ class _Search:
         self._masks: dict[int, int] = {}
         self._spelled = 0
 
-    def prefix(self, node: _Node, pos: int) -> None:
+    def prefix(self, node: Node, pos: int) -> None:
         """Search from the first wildcard of the node's prefix on, if what stands before it is in the text."""
-        prefix = node.prefix
+        prefix = node[0]
         start = min(found for byte in (b"*", b"?", b"[", b"") if (found := _find(prefix, byte)) >= 0)
         if start < len(prefix) and self.text.startswith(prefix[:start], pos):
             self._walk([(node, prefix[start:], 1 << (pos + start), None)])
@@ -280,9 +277,9 @@ class _Search:
     def below(self, pointer: int, pos: int, label: bytes) -> None:
         """Search the node at ``pointer``, whose label begins with the wildcard ``label``."""
         node = self.index._node(pointer, self.budget)  # noqa: SLF001
-        self._walk([(node, label + node.prefix, 1 << pos, None)])
+        self._walk([(node, label + node[0], 1 << pos, None)])
 
-    def _walk(self, stack: list[tuple[_Node | None, bytes, int, bytes | None]]) -> None:
+    def _walk(self, stack: list[tuple[Node | None, bytes, int, bytes | None]]) -> None:
         """Follow all patterns below.
 
         An entry of ``stack`` is a node, the label to go over before it, the offsets reached, and the text of a
@@ -301,19 +298,20 @@ class _Search:
                 spelled = rest or None
             else:
                 spelled += label
-            if node.values and not node.children:
+            prefix, first, children, values, size = node
+            if values and not children:
                 self._end(node, state, spelled)
-            elif node.values:
+            elif values:
                 # libkmod takes the values of a node behind those of its children.
-                stack.append((node._replace(children=()), b"", state, spelled))
+                stack.append(((prefix, 0, (), values, size), b"", state, spelled))
             for byte, pointer in zip(
-                range(node.first + len(node.children) - 1, node.first - 1, -1),
-                reversed(node.children),
+                range(first + len(children) - 1, first - 1, -1),
+                reversed(children),
                 strict=True,
             ):
                 if pointer and (spelled is not None or self._may_follow(byte, state)):
                     child = index._node(pointer, budget)  # noqa: SLF001
-                    stack.append((child, bytes((byte,)) + child.prefix, state, spelled))
+                    stack.append((child, bytes((byte,)) + child[0], state, spelled))
 
     def _may_follow(self, byte: int, state: int) -> bool:
         return byte in b"*?[\\" or bool(self._mask(byte) & state)
@@ -333,12 +331,14 @@ class _Search:
                 break
         return state, b""
 
-    def _end(self, node: _Node, state: int, spelled: bytes | None) -> None:
+    def _end(self, node: Node, state: int, spelled: bytes | None) -> None:
         """Take the node's values where the pattern that ends there has matched the whole text."""
         if spelled is not None:
             self._spelled += len(spelled)
             if self._spelled > 16 * len(self.index._data):  # noqa: SLF001
-                raise self.index._error("too many patterns with brackets", node.values)  # noqa: SLF001
+                raise self.index._error("too many patterns with brackets", node[3])  # noqa: SLF001
+            from kmodkit.core.alias import Pattern  # for the few patterns with brackets
+
             try:
                 tokens = Pattern.parse(spelled).tokens
             except PatternError:
@@ -351,6 +351,8 @@ class _Search:
     def _token(self, token: object, state: int) -> int:
         if not state:
             return 0
+        from kmodkit.core.alias import ANY, STAR, ByteSet
+
         if token is STAR:
             return self._full & -(state & -state)
         if token is ANY:
@@ -378,13 +380,14 @@ def _find(prefix: bytes, byte: bytes) -> int:
     return prefix.find(byte) if byte else len(prefix)
 
 
-def _child(node: _Node, byte: int) -> int:
-    at = byte - node.first
-    return node.children[at] if 0 <= at < len(node.children) else 0
+def _child(node: Node, byte: int) -> int:
+    _, first, children, _, _ = node
+    at = byte - first
+    return children[at] if 0 <= at < len(children) else 0
 
 
 def _priority(value: Value) -> int:
-    return value.priority
+    return value[0]
 
 
 def table_struct(count: int) -> Struct:

@@ -1,7 +1,7 @@
-"""Module names, and the two forms of text.
+"""Names of modules and aliases in their one form, and the two forms of text.
 
-The kernel names modules with ``_`` whatever their file is called, and modprobe takes either. For aliases see
-`kmodkit.core.alias.normalize_alias`. Text that need not be UTF-8 is carried with surrogateescape.
+The kernel names modules with ``_`` whatever their file is called, and modprobe takes either. Text
+that need not be UTF-8 is carried with surrogateescape.
 """
 
 from __future__ import annotations
@@ -26,6 +26,24 @@ def normalize_name(name: str) -> str:
     'snd_hda_intel'
     """
     return name.replace("-", "_")
+
+
+def normalize_alias(alias: bytes) -> bytes:
+    """Return an alias pattern or a device's modalias with ``-`` as ``_`` outside of ``[...]``.
+
+    Both sides of a match go through this, so that ``brcm,bcm2835-mmc`` and ``brcm,bcm2835_mmc`` are one. kmod does
+    the same (modprobe.d(5)), but refuses a bracket that is not closed or closes twice.
+
+    >>> normalize_alias(b"of:N*T*Cbrcm,bcm2835-[a-c]-mmc")
+    b'of:N*T*Cbrcm,bcm2835_[a-c]_mmc'
+    """
+    if 45 not in alias:  # "-" as a number: CPython tries bytes as one first, which takes 0.2 us longer
+        return alias
+    if 91 not in alias:  # "["
+        return alias.replace(b"-", b"_")
+    from kmodkit.core.alias import normalize_around_brackets  # the parser of patterns, which few texts need
+
+    return normalize_around_brackets(alias)
 
 
 def module_file_suffix(filename: str) -> str | None:

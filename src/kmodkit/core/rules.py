@@ -19,8 +19,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.core.alias import Pattern, normalize_alias
-from kmodkit.core.names import to_bytes, without_module_suffix
+from kmodkit.core.alias import Pattern
+from kmodkit.core.names import normalize_alias, to_bytes, without_module_suffix
 from kmodkit.errors import ArgumentError, PatternError
 
 if TYPE_CHECKING:

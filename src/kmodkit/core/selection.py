@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from kmodkit.core.alias import Pattern, Wild, normalize_alias
+from kmodkit.core.alias import Pattern, Wild
 from kmodkit.core.catalog import Catalog, Module
 from kmodkit.core.graph import load_order
-from kmodkit.core.names import normalize_name, to_bytes
+from kmodkit.core.names import normalize_alias, normalize_name, to_bytes
 from kmodkit.core.overlap import overlaps
 from kmodkit.core.rules import Rule, last_match, path_pattern
 from kmodkit.errors import DependencyError, ModuleNotFoundError

@@ -22,7 +22,8 @@ from kmodkit.depmod.sources import MAX_LIST, load_config, read_symvers, read_sys
 from kmodkit.depmod.stamp import inputs_digest, make_stamp, unchanged_files
 from kmodkit.depmod.writing import write_files
 from kmodkit.errors import FileError, KmodError
-from kmodkit.kernel.files import DEFAULT_MAX_SIZE, read_file
+from kmodkit.kernel.files import DEFAULT_MAX_SIZE
+from kmodkit.kernel.opening import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,8 @@ from kmodkit.core.names import module_file_suffix, without_module_suffix
 from kmodkit.core.symbols import Sections, Symbols, read_symbol_names, read_symbols
 from kmodkit.depmod.beside import beside
 from kmodkit.errors import CacheError, FileError, FormatError, KmodError
-from kmodkit.kernel.files import decompress, leads_to, opened, read_file, replace_file
+from kmodkit.kernel.files import decompress, leads_to, replace_file
+from kmodkit.kernel.opening import opened, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

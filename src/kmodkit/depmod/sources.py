@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kmodkit.config.depmod import DIRECTORIES, DepmodConfig
-from kmodkit.kernel.files import read_file
+from kmodkit.kernel.opening import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

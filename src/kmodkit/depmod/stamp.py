@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from kmodkit.errors import FileError
-from kmodkit.kernel.files import read_file
+from kmodkit.kernel.opening import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import stat
 import zlib
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,8 @@ from kmodkit.core.elf import Elf
 from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf
 from kmodkit.core.names import module_file_suffix
 from kmodkit.core.signature import Signature, read_signature
-from kmodkit.errors import CompressionError, FileError, FormatError, KmodError, TreeError
+from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
+from kmodkit.kernel.opening import opened, read_file, read_whole
 
 if TYPE_CHECKING:
     import io
@@ -146,12 +146,6 @@ def zstd_module() -> ModuleType:
     return importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
-def read_file(path: str | os.PathLike[str], *, max_size: int) -> bytes:
-    """Return the contents of a regular file; raises FileError, also where it has more than ``max_size`` bytes."""
-    with opened(path) as fd:
-        return _read_whole(fd, os.fspath(path), max_size)
-
-
 def read_module_bytes(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:
     """Return a module file's contents, unpacked where it is compressed.
 
@@ -174,7 +168,7 @@ def read_module(
         info_path = os.fspath(path) if name is None else name
         if compression(os.pread(fd, 8, 0)) is None:
             return modinfo_from_elf(Elf.parse(_reader(fd), size), info_path)
-        data = decompress(_read_whole(fd, os.fspath(path), max_size), max_size=max_size)
+        data = decompress(read_whole(fd, os.fspath(path), max_size), max_size=max_size)
         return modinfo_from_elf(Elf.from_bytes(data), info_path)
 
 
@@ -201,50 +195,11 @@ def _named(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[int]:
-    """Open a regular file for reading, as a descriptor; raises FileError, also for an OSError of the body."""
-    name = os.fspath(path)
-    try:
-        # O_NONBLOCK: a fifo called x.ko must not stop us.
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise FileError.wrap(error, name) from error
-    except ValueError as error:
-        raise FileError(None, str(error), name) from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise FileError(None, "not a regular file", name)
-        yield fd
-    except KmodError:
-        raise
-    except OSError as error:
-        raise FileError.wrap(error, name) from error
-    finally:
-        os.close(fd)
-
-
 def _reader(fd: int) -> Read:
     def read(offset: int, size: int) -> bytes:
         return os.pread(fd, size, offset)
 
     return read
-
-
-def _read_whole(fd: int, name: str, max_size: int) -> bytes:
-    if os.fstat(fd).st_size > max_size:
-        raise FileError(None, f"more than the limit of {max_size} bytes", name)
-    parts: list[bytes] = []
-    room = max_size + 1
-    offset = 0
-    # Not one read of st_size: /proc and /sys say 0 or 4096, and a file may grow.
-    while room > 0 and (part := os.pread(fd, min(room, _CHUNK), offset)):
-        parts.append(part)
-        offset += len(part)
-        room -= len(part)
-    if room <= 0:
-        raise FileError(None, f"more than the limit of {max_size} bytes", name)
-    return b"".join(parts)
 
 
 # --- trees --------------------------------------------------------------------------------------------------

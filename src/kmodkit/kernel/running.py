@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from kmodkit.errors import FileError, SyscallError
 from kmodkit.kernel import modules, syscalls
-from kmodkit.kernel.files import DEFAULT_MAX_SIZE, compression, opened, read_module_bytes
+from kmodkit.kernel.files import DEFAULT_MAX_SIZE, compression, read_module_bytes
+from kmodkit.kernel.opening import opened
 from kmodkit.kernel.syscalls import ModuleFlags
 
 if TYPE_CHECKING:

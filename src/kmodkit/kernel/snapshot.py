@@ -9,8 +9,8 @@ from typing import Final
 from kmodkit.core.names import normalize_name
 from kmodkit.core.snapshot import Device, Snapshot
 from kmodkit.errors import FileError
-from kmodkit.kernel.files import read_file
 from kmodkit.kernel.modules import loaded_modules
+from kmodkit.kernel.opening import read_file
 from kmodkit.kernel.uevents import read_modaliases
 
 _MAX_SNAPSHOT: Final = 64 << 20

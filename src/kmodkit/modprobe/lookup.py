@@ -51,11 +51,11 @@ class NameIndex(InstalledIndex):
 
     def aliased(self, alias: str) -> tuple[str, ...]:
         """Return the modules that have an alias for ``alias``."""
-        return tuple(to_text(value.value) for value in self._matches("modules.alias.bin", alias))
+        return tuple(to_text(value) for _, value in self._matches("modules.alias.bin", alias))
 
     def exporting(self, symbol: str) -> tuple[str, ...]:
         """Return the modules that export ``symbol``, which begins with ``symbol:``."""
-        return tuple(to_text(value.value) for value in self._matches("modules.symbols.bin", symbol))
+        return tuple(to_text(value) for _, value in self._matches("modules.symbols.bin", symbol))
 
 
 class Modules:

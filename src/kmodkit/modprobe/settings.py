@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from kmodkit.config.modprobe import ModprobeConfig, Origin, Problem, parse_modprobe_conf
 from kmodkit.errors import FileError
-from kmodkit.kernel.files import read_file
+from kmodkit.kernel.opening import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
