@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kmodkit import manager as manager_module
 from kmodkit.manager import Manager, Outcome, Result
 from kmodkit.testing import FakeKernel, fake_kernel
 from tests.catalogs import catalog, module, network
@@ -84,7 +83,7 @@ def test_two_threads_that_ask_for_one_module_get_one_load(
 ) -> None:
     """The second waits for the first, and has its answer, good or bad."""
     monkeypatch.setattr(WatchedFuture, "waited_for", threading.Event())
-    monkeypatch.setattr(manager_module, "Future", WatchedFuture)
+    monkeypatch.setattr("concurrent.futures.Future", WatchedFuture)
     manager, kernel = managed(network(), FakeKernel(errors={"ptp": [code]}, delays={"ptp": 1}))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(manager.execute, manager.plan("ptp"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -10,19 +9,19 @@ import select
 import signal
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kmodkit.core.uevent import Uevent
 from kmodkit.errors import KmodError
-from kmodkit.kernel.netlink import Overrun, Rejected, UeventSocket
 from kmodkit.kernel.uevents import read_modaliases
 from kmodkit.manager import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
+    from kmodkit.kernel.netlink import UeventSocket
     from kmodkit.manager import Manager, Outcome
 
 # "bind" too: a driver that binds may bring a MODALIAS of what it found.
@@ -85,6 +84,10 @@ class Watcher:
     def __init__(
         self, manager: Manager, *, sock: UeventSocket | None = None, sys: str = "/sys", coldplug: bool = True
     ) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # brings logging along, of no use to a coldplug
+
+        from kmodkit.kernel.netlink import UeventSocket
+
         self._manager = manager
         self._sys = sys
         self._sock = UeventSocket() if sock is None else sock
@@ -136,6 +139,8 @@ class Watcher:
         yield from self._drain()
 
     async def __aiter__(self) -> AsyncIterator[Report]:
+        import asyncio  # 60 ms, which those who watch with it have paid
+
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         descriptors = (self._sock.fileno(), self._wake)
@@ -169,6 +174,8 @@ class Watcher:
 
     def _turn(self) -> list[Report]:
         """Take what the socket has, start what it asks for, and return what has ended."""
+        from kmodkit.kernel.netlink import Overrun, Rejected
+
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, _WAKE_READ)
         modaliases: dict[str, None] = {}

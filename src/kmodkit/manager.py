@@ -9,7 +9,6 @@ import errno
 import os
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -25,6 +24,7 @@ from kmodkit.scanner import open_metadata, scan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
 
     from kmodkit.core.catalog import Catalog
     from kmodkit.core.procmodules import LoadedModule
@@ -323,6 +323,8 @@ class Manager:
         return Result(tuple(outcomes[step.name] for step in plan), time.monotonic() - begin)
 
     def _execute_together(self, plan: Plan, outcomes: dict[str, Outcome], begin: float) -> None:
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # plans alone do without
+
         # Only steps further up in the plan are waited for, so that a plan made by hand cannot wait for itself.
         before: dict[str, frozenset[str]] = {}
         for step in plan:
@@ -346,6 +348,8 @@ class Manager:
             if need in outcomes and not outcomes[need].ok:
                 error = LoadError(step.name, None, f"it needs {need!r}, which could not be loaded")
                 return _timed(Outcome(step, "skipped", error), start, begin)
+        from concurrent.futures import Future
+
         # Whoever comes first loads; the others wait for its answer, with no lock held.
         with self._lock:
             future = self._under_way.get(step.name)

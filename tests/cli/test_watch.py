@@ -57,7 +57,7 @@ class Machine:
             return line(report, as_json=as_json)
 
         monkeypatch.setattr(manager_module, "RunningKernel", lambda: self.kernel)
-        monkeypatch.setattr(devices, "UeventSocket", lambda: self.line.ours)
+        monkeypatch.setattr("kmodkit.kernel.netlink.UeventSocket", lambda: self.line.ours)
         monkeypatch.setattr(devices, "read_modaliases", lambda _: iter(self.devices))
         monkeypatch.setattr(watch, "_line", watched)
 
