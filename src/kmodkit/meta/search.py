@@ -34,6 +34,7 @@ OUTSIDE: Final = 1000
 NAME: Final = 1
 PATH: Final = 2
 ALIAS_VERBATIM: Final = 1005
+_VERBATIM_TAG: Final = b"\xea\x3e"  # how a field of that number and of bytes begins
 _TYPE: Final = 1
 _LITERAL: Final = 2
 _START: Final = 3
@@ -92,6 +93,8 @@ class MetaFile:
 
     def verbatim(self, position: int) -> list[bytes]:
         """Return the aliases of a module that are not in the tree."""
+        if self.wire.data.find(_VERBATIM_TAG, *self.spans[position]) < 0:
+            return []  # as most modules have none; reading all of their fields took 15 ms
         fields = self.wire.fields(self.spans[position])
         return [self.wire.raw(field) for field in fields if field[0] == ALIAS_VERBATIM]
 
@@ -114,7 +117,7 @@ class MetaFile:
         found: set[int] = set()
         size = len(text)
         full = (1 << (size + 1)) - 1
-        masks: dict[int, int] = {}
+        masks: dict[int, int] = {}  # made when they are first needed
         stack = [(span, 1) for span in self._roots]
         while stack:
             span, state = stack.pop()
@@ -123,14 +126,14 @@ class MetaFile:
             literals, others, indices = self._nodes.get(span) or self._node(span)
             if state >> size:
                 found.update(indices)
+            if not masks and (others or state & (state - 1)):
+                masks = _masks(text)
             if literals:
                 at = (state & -state).bit_length() - 1
                 if state & (state - 1):
                     # Several places at once: behind a star, every place of the text that is left.
                     for first in literals.keys() & {*text[at:]}:
-                        stack += [
-                            (child, _moved(literal, text, state, masks)) for literal, child in literals[first]
-                        ]
+                        stack += [(child, _moved(literal, state, masks)) for literal, child in literals[first]]
                 elif at < size:
                     stack += [
                         (child, state << len(literal))
@@ -141,7 +144,7 @@ class MetaFile:
                 if low < 0:
                     stack.append((child, full & -(state & -state)))
                 else:
-                    stack.append((child, (state & _range(low, high, text)) << 1))
+                    stack.append((child, (state & _range(low, high, masks)) << 1))
         return found
 
     def _node(self, span: Span) -> Node:
@@ -193,23 +196,30 @@ class MetaFile:
         return text
 
 
-def _moved(literal: bytes, text: bytes, state: int, masks: dict[int, int]) -> int:
+def _masks(text: bytes) -> dict[int, int]:
+    """Return for each byte of ``text`` the places that hold it."""
+    masks: dict[int, int] = {}
+    for at, byte in enumerate(text):
+        masks[byte] = masks.get(byte, 0) | 1 << at
+    return masks
+
+
+def _moved(literal: bytes, state: int, masks: dict[int, int]) -> int:
     """Return the places behind ``literal`` where it stands at places of ``state``."""
     for byte in literal:
-        mask = masks.get(byte)
-        if mask is None:
-            mask = masks[byte] = _range(byte, byte, text)
-        state = (state & mask) << 1
+        state = (state & masks.get(byte, 0)) << 1
         if not state:
             break
     return state
 
 
-def _range(low: int, high: int, text: bytes) -> int:
-    """Return the places of ``text`` that hold one of the bytes from ``low`` to ``high``."""
-    if (low, high) == _ANY:
-        return (1 << len(text)) - 1
-    return sum([1 << at for at, byte in enumerate(text) if low <= byte <= high])
+def _range(low: int, high: int, masks: dict[int, int]) -> int:
+    """Return the places that hold one of the bytes from ``low`` to ``high``."""
+    found = 0
+    for byte, mask in masks.items():
+        if low <= byte <= high:
+            found |= mask
+    return found
 
 
 def _token(wire: Wire, span: Span) -> bytes | tuple[int, int]:

@@ -138,8 +138,13 @@ class WireCatalog(Catalog):
 
     def _builtin_index(self) -> Index:
         file = self._file
-        builtin = [at for at in file.positions.values() if file.path(at) is None]
-        return Matcher((normalized_text(alias), at) for at in builtin for alias in file.verbatim(at))
+        aliases = ((at, file.verbatim(at)) for at in file.positions.values())
+        return Matcher(
+            (normalized_text(alias), at)
+            for at, found in aliases
+            if found and file.path(at) is None
+            for alias in found
+        )
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:
