@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.guest import forked
+
 JUNK = "/tmp/junk.ko"  # noqa: S108 - a guest is one test's own
 SCRIPT = "#!/usr/bin/python3\nimport sys\nfrom kmodkit.cli import main\nsys.exit(main())\n"
 
@@ -51,7 +53,11 @@ def run(directory: Path) -> list[object]:
     """Return for each call what was printed, the exit status and what was loaded then."""
     done: list[object] = []
     for name, *words in calls():
-        ran = subprocess.run([str(directory / name), *words], capture_output=True, text=True, check=False)
+        ran: subprocess.CompletedProcess[str] | forked.Done
+        if done and directory.name == "kmodkit":  # the first call has an interpreter of its own
+            ran = forked.call(name, *words)
+        else:
+            ran = subprocess.run([str(directory / name), *words], capture_output=True, text=True, check=False)
         loaded = sorted(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
         done.append([[name, *words], ran.returncode, ran.stdout, ran.stderr, loaded])
     return done

@@ -39,8 +39,12 @@ def test_the_same_calls_have_the_same_effect(key: str) -> None:
     kmod = need(shutil.which("kmod"), "kmod is not there", "kmod") or ""
     image = ImageSpec(python_path=(Path(kmodkit.__file__).parent,), programs=(Path(kmod),))
     setup = Setup(kernel=kernel.root, modules=MODULES, image=image)
-    script = Path(__file__).with_name("modprobes.py").read_bytes()
-    done = run(["python3", SCRIPT, kmod], setup, files={SCRIPT: script}, timeout=300)
+    here = Path(__file__).parent
+    files = {
+        SCRIPT: (here / "modprobes.py").read_bytes(),
+        "/srv/tests/guest/forked.py": (here / "forked.py").read_bytes(),
+    }
+    done = run(["python3", SCRIPT, kmod], setup, files=files, timeout=300)
     assert done.status == 0, done.output
     results = json.loads(done.output)
     loaded = set()
