@@ -127,6 +127,15 @@ def test_what_depmod_left_is_taken_as_modprobe_takes_it(indexed: Path, capsys: C
     assert run(capsys, "lookup", "late:1", "--tree", indexed, "--scan") == (0, "late\n", "")
 
 
+def test_depmods_files_are_found_below_a_root(indexed: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Where the tree of the only kernel is, as everywhere else."""
+    place = tmp_path / "root/lib/modules/6.1.0"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(indexed)
+    assert run(capsys, "lookup", "late:1", "--tree", tmp_path / "root") == (1, "", "")
+    assert run(capsys, "lookup", NETWORK_CARD, "--tree", tmp_path / "root") == (0, "r8169\n", "")
+
+
 def test_depmods_files_give_the_same_json(indexed: Path, capsys: Capture) -> None:
     """Paths and what is built in included."""
     words = ["lookup", NETWORK_CARD, "cpu:type:x86,", "x-y", "--tree", indexed, "--builtin", "--json"]

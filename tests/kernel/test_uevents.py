@@ -46,6 +46,14 @@ def test_the_root_may_be_a_string_with_a_slash(tmp_path: Path) -> None:
     assert list(read_modaliases(f"{tmp_path}/")) == [("/devices/a", "x:")]
 
 
+def test_a_device_may_be_called_as_the_attributes_of_power_management_are(tmp_path: Path) -> None:
+    """Those are in a directory of every device, which nobody looks into; a device has a uevent file."""
+    device(tmp_path, "a/power", uevent=None)
+    device(tmp_path, "b/power", modalias="x:1\n")
+    device(tmp_path, "b/power/below", modalias="x:2\n")
+    assert list(read_modaliases(tmp_path)) == [("/devices/b/power", "x:1"), ("/devices/b/power/below", "x:2")]
+
+
 def test_an_acpi_device_may_have_two_modaliases(tmp_path: Path) -> None:
     """Each line of a modalias file is one."""
     device(tmp_path, "a", modalias="acpi:VEN0001:\nof:NdevTCvendor,device\n")
