@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kmodkit.core.graph import find_cycles, hard_order, load_order
 from kmodkit.core.matcher import Matcher, normalized_text
-from kmodkit.core.modinfo import SoftDeps
+from kmodkit.core.modinfo import SoftDeps, entries, split_depends, split_softdeps, split_weakdeps
 from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes
 from kmodkit.core.radix import RadixTree
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
@@ -28,6 +28,7 @@ DEFAULT_SEARCH = ("updates", "built-in")
 
 
 NO_SOFTDEPS = SoftDeps()
+_KEPT = ("name", "depends", "softdep", "weakdep", "alias", "firmware")
 
 
 class Index(Protocol):
@@ -66,6 +67,28 @@ class Module:
             info.weakdeps,
             tuple(dict.fromkeys(info.aliases)),
             tuple(dict.fromkeys(info.firmware)),
+        )
+
+    @classmethod
+    def from_section(cls, section: bytes, path: str) -> Module:
+        """Return what a catalog keeps of the ``.modinfo`` section of the module file ``path``.
+
+        It is `from_info` of `parse_modinfo`, in one pass over the entries: a scan does it 4,000 times, and going
+        over them once for each field took a third of its time.
+        """
+        found: dict[str, list[str]] = {key: [] for key in _KEPT}
+        for key, equals, value in entries(section):
+            if key in found and equals:
+                found[key].append(value)
+        name, depends, softdeps, weakdeps, aliases, firmware = found.values()
+        return cls(
+            (normalize_name(name[0]) if name else "") or name_from_path(path),
+            path,
+            split_depends(depends),
+            split_softdeps(softdeps) if softdeps else NO_SOFTDEPS,
+            split_weakdeps(weakdeps) if weakdeps else (),
+            tuple(dict.fromkeys(aliases)),
+            tuple(dict.fromkeys(firmware)),
         )
 
     @property
@@ -108,23 +131,29 @@ class Catalog:
     def from_modinfo(
         cls, infos: Iterable[ModuleInfo], *, order: Sequence[str] = (), search: Sequence[str] = DEFAULT_SEARCH
     ) -> Catalog:
-        """Return the catalog of ``infos``.
+        """Return the catalog of ``infos``; see `from_modules`."""
+        return cls.from_modules(map(Module.from_info, infos), order=order, search=search)
+
+    @classmethod
+    def from_modules(
+        cls, modules: Iterable[Module], *, order: Sequence[str] = (), search: Sequence[str] = DEFAULT_SEARCH
+    ) -> Catalog:
+        """Return the catalog of ``modules``, of which several may have one name.
 
         ``order`` lists paths as ``modules.order`` does. Of two files with one module name, the one whose
         directory comes first in ``search`` is taken (depmod.d(5); ``built-in`` is what comes with the kernel),
         then the one whose path sorts first. A module that is built in needs no file, so it wins over all.
         """
         rank = {_stem(path): position for position, path in enumerate(order)}
-        chosen: dict[str, ModuleInfo] = {}
-        for info in infos:
-            name = info.name
-            rival = chosen.get(name)
-            if rival is None or file_rank(info.path, search) < file_rank(rival.path, search):
-                chosen[name] = info
-        loadable = [info for info in chosen.values() if info.path is not None]
-        loadable.sort(key=lambda info: (rank.get(_stem(info.path or ""), len(rank)), info.name))
-        builtin = [info for info in chosen.values() if info.path is None]
-        return cls(tuple(map(Module.from_info, loadable + builtin)))
+        chosen: dict[str, Module] = {}
+        for module in modules:
+            rival = chosen.setdefault(module.name, module)
+            if rival is not module and file_rank(module.path, search) < file_rank(rival.path, search):
+                chosen[module.name] = module
+        loadable = [module for module in chosen.values() if module.path is not None]
+        loadable.sort(key=lambda module: (rank.get(_stem(module.path or ""), len(rank)), module.name))
+        builtin = [module for module in chosen.values() if module.path is None]
+        return cls((*loadable, *builtin))
 
     def __len__(self) -> int:
         return len(self.modules)

@@ -14,7 +14,7 @@ from kmodkit.core.names import name_from_path, normalize_name
 from kmodkit.errors import ModinfoError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kmodkit.core.elf import Elf
 
@@ -53,7 +53,10 @@ class ModuleInfo:
 
     def get(self, key: str) -> str | None:
         """Return the first value of ``key``, None where it has none."""
-        return next((value for found, value in self.entries if found == key), None)
+        for found, value in self.entries:
+            if found == key:
+                return value
+        return None
 
     def get_all(self, key: str) -> tuple[str, ...]:
         """Return every value of ``key`` in file order."""
@@ -86,26 +89,17 @@ class ModuleInfo:
     @property
     def depends(self) -> tuple[str, ...]:
         """The modules this one needs, in file order, with ``_``."""
-        names = ",".join(self.get_all("depends")).split(",")
-        return tuple(dict.fromkeys(normalize_name(name) for name in names if name))
+        return split_depends(self.get_all("depends"))
 
     @property
     def softdeps(self) -> SoftDeps:
         """The soft dependencies, as written: a name may be a module's or an alias."""
-        found: dict[str, list[str]] = {"pre:": [], "post:": []}
-        for value in self.get_all("softdep"):
-            where: list[str] | None = None
-            for word in value.split():
-                if word in found:
-                    where = found[word]
-                elif where is not None:
-                    where.append(word)
-        return SoftDeps(tuple(dict.fromkeys(found["pre:"])), tuple(dict.fromkeys(found["post:"])))
+        return split_softdeps(self.get_all("softdep"))
 
     @property
     def weakdeps(self) -> tuple[str, ...]:
         """The weak dependencies: modules this one may ask for later, as written."""
-        return tuple(dict.fromkeys(word for value in self.get_all("weakdep") for word in value.split()))
+        return split_weakdeps(self.get_all("weakdep"))
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -159,6 +153,36 @@ class ModuleInfo:
         return tuple(Parameter(name, found.get("parm"), found.get("parmtype")) for name, found in texts.items())
 
 
+def split_depends(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in the values of ``depends``, each once, with ``_``."""
+    names = normalize_name(",".join(values)).split(",")
+    return tuple([name for name in dict.fromkeys(names) if name])
+
+
+def split_softdeps(values: Iterable[str]) -> SoftDeps:
+    """Return the names in the values of ``softdep``, each once in its place."""
+    found: dict[str, list[str]] = {"pre:": [], "post:": []}
+    for value in values:
+        where: list[str] | None = None
+        for word in value.split():
+            if word in found:
+                where = found[word]
+            elif where is not None:
+                where.append(word)
+    return SoftDeps(tuple(dict.fromkeys(found["pre:"])), tuple(dict.fromkeys(found["post:"])))
+
+
+def split_weakdeps(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the names in the values of ``weakdep``, each once."""
+    return tuple(dict.fromkeys([word for value in values for word in value.split()]))
+
+
+def entries(section: bytes) -> list[tuple[str, str, str]]:
+    """Return the entries in the contents of a ``.modinfo`` section: key, ``=`` or nothing, value."""
+    # In one go, not entry by entry: 4,022 sections take 50 ms so.
+    return [entry.partition("=") for entry in section.decode("utf-8", "surrogateescape").split("\0")]
+
+
 def parse_modinfo(section: bytes, path: str | None = None) -> ModuleInfo:
     r"""Return the information in the contents of a ``.modinfo`` section.
 
@@ -167,20 +191,23 @@ def parse_modinfo(section: bytes, path: str | None = None) -> ModuleInfo:
     >>> parse_modinfo(b"name=ice\0\0depends=gnss,i40e\0", "ice.ko").depends
     ('gnss', 'i40e')
     """
-    text = section.decode("utf-8", "surrogateescape")
-    parts = [entry.partition("=") for entry in text.split("\0")]
-    return ModuleInfo(tuple([(key, value) for key, equals, value in parts if equals]), path)
+    return ModuleInfo(tuple([(key, value) for key, equals, value in entries(section) if equals]), path)
 
 
 def modinfo_from_elf(elf: Elf, path: str | None = None) -> ModuleInfo:
-    """Return the information of a module.
+    """Return the information of a module; raises what `section_of` does."""
+    return parse_modinfo(section_of(elf), path)
+
+
+def section_of(elf: Elf) -> bytes:
+    """Return the contents of a module's ``.modinfo`` section.
 
     Raises ModinfoError where there is no ``.modinfo`` section, ElfError where it cannot be read.
     """
     section = elf.find(b".modinfo")
     if section is None:
         raise ModinfoError("no .modinfo section")
-    return parse_modinfo(elf.contents(section, limit=MAX_MODINFO), path)
+    return elf.contents(section, limit=MAX_MODINFO)
 
 
 def parse_builtin_modinfo(data: bytes, *, merge: bool = False) -> tuple[ModuleInfo, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kmodkit.core.elf import Elf
-from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf
+from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf, parse_modinfo, section_of
 from kmodkit.core.names import module_file_suffix
 from kmodkit.core.signature import Signature, read_signature
 from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
@@ -163,13 +163,20 @@ def read_module(
     ``name`` is the path that the result carries, by default ``path`` itself. Of a plain file only the pieces
     that matter are read. Raises FileError, CompressionError, ElfError and ModinfoError, each naming the file.
     """
-    with _named(path), opened(path) as fd:
-        size = os.fstat(fd).st_size
-        info_path = os.fspath(path) if name is None else name
-        if compression(os.pread(fd, 8, 0)) is None:
-            return modinfo_from_elf(Elf.parse(_reader(fd), size), info_path)
-        data = decompress(read_whole(fd, os.fspath(path), max_size), max_size=max_size)
-        return modinfo_from_elf(Elf.from_bytes(data), info_path)
+    return parse_modinfo(read_section(path, max_size=max_size), os.fspath(path) if name is None else name)
+
+
+def read_section(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:
+    """Return the contents of the ``.modinfo`` section of a module file, as `read_module` reads it."""
+    try:
+        with opened(path) as fd:
+            if compression(os.pread(fd, 8, 0)) is None:
+                return section_of(Elf.parse(_reader(fd), os.fstat(fd).st_size))
+            data = decompress(read_whole(fd, os.fspath(path), max_size), max_size=max_size)
+            return section_of(Elf.from_bytes(data))
+    except FormatError as error:
+        error.source = error.source or os.fspath(path)
+        raise
 
 
 def read_signed_module(

@@ -25,6 +25,7 @@ from kmodkit.meta.nodes import encode_tree, key_of, simple_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
 # Protobuf readers follow 100 levels; Meta and the root are two of them.
 MAX_DEPTH: Final = 96
@@ -41,16 +42,20 @@ def encode(catalog: Catalog) -> bytes:
 
     Raises MetadataError for a module whose name or path is not UTF-8, which the format cannot hold.
     """
-    forms = {alias: _keys(alias) for module in catalog for alias in module.aliases if not module.builtin}
+    aliases = {alias for module in catalog if not module.builtin for alias in module.aliases}
+    simple = set(filter(_is_simple, aliases))
+    forms = {alias: (simple_key(alias),) if alias in simple else _keys(alias) for alias in aliases}
     while True:
         # Only a pattern that nobody writes is too deep, so what was built is thrown away rather than pruned.
         patterns = _values(catalog, forms)
         tree, deep = encode_tree(patterns, MAX_DEPTH)
         if not deep:
             break
-        forms.update((alias, ()) for alias, keys in forms.items() if not deep.isdisjoint(keys))
+        dropped = [alias for alias, keys in forms.items() if not deep.isdisjoint(keys)]
+        forms.update((alias, ()) for alias in dropped)
+        simple.difference_update(dropped)
     modules, rest = meta_pb2.Meta(), meta_pb2.Meta()
-    _encode_modules(catalog, forms, modules)
+    _encode_modules(catalog, forms, simple, modules)
     without_form = {alias for alias, keys in forms.items() if not keys}
     rest.outside.extend(
         position
@@ -82,7 +87,9 @@ def decode(data: bytes, *, source: str | None = None) -> Catalog:
         raise MetadataError("truncated, corrupt or too deeply nested", source=source) from error
 
 
-def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[str, ...]], meta: meta_pb2.Meta) -> None:
+def _encode_modules(
+    catalog: Catalog, forms: Mapping[str, tuple[str, ...]], simple: AbstractSet[str], meta: meta_pb2.Meta
+) -> None:
     positions = {module.name: position for position, module in enumerate(catalog)}
     circular = {name for cycle in find_cycles({m.name: m.depends for m in catalog}) for name in cycle}
     for module in catalog:
@@ -105,7 +112,7 @@ def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[str, ...]], meta
         out.softdep_post.extend(map(to_bytes, module.softdeps.post))
         out.weakdep.extend(map(to_bytes, module.weakdeps))
         out.firmware.extend(map(to_bytes, module.firmware))
-        _encode_aliases(module, forms, out)
+        _encode_aliases(module, forms, simple, out)
 
 
 # --- patterns to the tree and back --------------------------------------------------------------------------
@@ -126,8 +133,6 @@ def _values(catalog: Catalog, forms: Mapping[str, tuple[str, ...]]) -> dict[str,
 
 def _keys(alias: str) -> tuple[str, ...]:
     """Return `_forms` of an alias as keys for the tree."""
-    if _is_simple(alias):
-        return (simple_key(alias),)
     return tuple(key_of(form) for form in _forms(alias))
 
 
@@ -189,13 +194,17 @@ def _read_token(token: Token) -> Token:
     return token
 
 
-def _encode_aliases(module: Module, forms: Mapping[str, tuple[str, ...]], out: meta_pb2.Module) -> None:
+def _encode_aliases(
+    module: Module, forms: Mapping[str, tuple[str, ...]], simple: AbstractSet[str], out: meta_pb2.Module
+) -> None:
     """Write down what the tree does not say about the aliases of ``module``."""
+    if not module.aliases:
+        return
     aliases = list(map(to_bytes, module.aliases))
     if module.builtin:
         out.alias_verbatim.extend(aliases)
         return
-    odd = [alias for alias in module.aliases if not forms[alias] or not _is_simple(alias)]
+    odd = [alias for alias in module.aliases if alias not in simple]
     if odd:
         # Those whose forms were dropped as too deep have none, whatever `_forms` would say.
         readings = {to_bytes(alias): set(map(_reading, _forms(alias) if forms[alias] else ())) for alias in odd}

@@ -64,6 +64,7 @@ class _Writer:
         self.deep: set[str] = set()
         self.fields: dict[tuple[int, ...], bytes] = {}
         self.chains: dict[tuple[str, tuple[int, ...]], tuple[bytes, int]] = {}
+        self.tokens: dict[str, bytes] = {}
 
     def below(self, low: int, high: int, start: int, depth: int) -> bytes:
         """Return the children and values of the node that ``keys[low:high]`` lead to with ``start`` characters."""
@@ -71,27 +72,32 @@ class _Writer:
         if depth > self.most:
             self.deep.update(keys[low:high])
             return b""
-        if high - low == 1:
-            body, levels = self.chain(keys[low][start:], self.values[low])
-            if depth + levels > self.most:
-                self.deep.add(keys[low])
-            return body
         values = b""
         if low < high and len(keys[low]) == start:
             values = self.indices(self.values[low])
             low += 1
         parts: list[bytes] = []
         while low < high:
-            first = keys[low][start]
+            key = keys[low]
+            first = key[start]
             end = low + 1
             while end < high and keys[end][start] == first:
                 end += 1
+            if end - low == 1:
+                # Four in five groups are one key: without a call for each, and the bytes of most rests are known.
+                body, levels = self.chain(key[start:], self.values[low])
+                if depth + levels > self.most:
+                    self.deep.add(key)
+                parts.append(body)
+                low = end
+                continue
             stop = start + 1
             if first < _SPECIAL:
-                one, other = keys[low], keys[end - 1]  # sorted, so what these two share all between them share
-                while stop < len(one) and one[stop] < _SPECIAL and one[stop] == other[stop : stop + 1]:
+                other = keys[end - 1]  # sorted, so what these two share all between them share
+                size = len(key)
+                while stop < size and key[stop] < _SPECIAL and key[stop] == other[stop : stop + 1]:
                     stop += 1
-            node = _token(keys[low][start:stop]) + self.below(low, end, stop, depth + 1)
+            node = self.token(key[start:stop]) + self.below(low, end, stop, depth + 1)
             parts += (_CHILD, _varint(len(node)), node)
             low = end
         parts.append(values)
@@ -99,8 +105,10 @@ class _Writer:
 
     def chain(self, rest: str, values: tuple[int, ...]) -> tuple[bytes, int]:
         """Return the one child that ``rest`` makes, or values where it is empty, and how many nodes that is."""
+        known = self.chains.get((rest, values))
+        if known is not None:
+            return known
         pending: list[tuple[str, str]] = []
-        known: tuple[bytes, int] | None = None
         while rest and (known := self.chains.get((rest, values))) is None:
             run = _BYTES.match(rest)
             piece = rest[0] if run is None else run[0]
@@ -108,11 +116,18 @@ class _Writer:
             rest = rest[len(piece) :]
         body, levels = known if known is not None else (self.indices(values), 0)
         for rest, piece in reversed(pending):
-            node = _token(piece) + body
+            node = self.token(piece) + body
             levels += 1
             body = _CHILD + _varint(len(node)) + node
             self.chains[rest, values] = body, levels
         return body, levels
+
+    def token(self, piece: str) -> bytes:
+        """Return `_token`, made once for each piece: a third of them are one digit."""
+        found = self.tokens.get(piece)
+        if found is None:
+            found = self.tokens[piece] = _token(piece)
+        return found
 
     def indices(self, values: tuple[int, ...]) -> bytes:
         """Return the field of the values."""
