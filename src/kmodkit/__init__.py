@@ -87,11 +87,13 @@ _HOMES = {
     ),
     "kmodkit.kernel.snapshot": ("take_snapshot",),
     "kmodkit.scanner": (
+        "MetadataUpdate",
         "ScanResult",
         "load_metadata",
         "open_metadata",
         "save_metadata",
         "scan",
+        "update_metadata",
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -140,7 +142,15 @@ if TYPE_CHECKING:
     from kmodkit.installed import InstalledIndex
     from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_signed_module
     from kmodkit.kernel.snapshot import take_snapshot
-    from kmodkit.scanner import ScanResult, load_metadata, open_metadata, save_metadata, scan
+    from kmodkit.scanner import (
+        MetadataUpdate,
+        ScanResult,
+        load_metadata,
+        open_metadata,
+        save_metadata,
+        scan,
+        update_metadata,
+    )
 
 __all__ = [
     "ArgumentError",
@@ -160,6 +170,7 @@ __all__ = [
     "InstalledIndex",
     "KmodError",
     "MetadataError",
+    "MetadataUpdate",
     "MissingFirmwareError",
     "ModinfoError",
     "Module",
@@ -197,6 +208,7 @@ __all__ = [
     "save_metadata",
     "scan",
     "take_snapshot",
+    "update_metadata",
     "write_cpio",
     "write_directory",
     "write_tar",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +55,7 @@ def test_json_has_what_the_line_has(tree: Path, capsys: Capture) -> None:
         "aliases": 4,
         "skipped": [],
         "problems": [],
+        "changed": True,
     }
 
 
@@ -158,3 +160,52 @@ def test_threads_do_not_change_the_index(tmp_path: Path, capsys: Capture) -> Non
         assert run(capsys, "index", tree, "-j", jobs).status == 0
         outputs.add((tree / "meta.pb").read_bytes())
     assert len(outputs) == 1
+
+
+def settle(tree: Path) -> None:
+    """Wait until the clock has gone on, so that what is there is not too new to be relied on."""
+    newest = max(path.stat().st_ctime_ns for path in tree.rglob("*"))
+    while time.time_ns() < newest + 40_000_000:
+        time.sleep(0.01)
+
+
+def test_an_index_that_is_up_to_date_is_left_as_it_is(tree: Path, capsys: Capture) -> None:
+    """The line is the same; once a module comes, it is read and the index written."""
+    settle(tree)
+    first = run(capsys, "index", tree, "--incremental")
+    assert first.status == 0
+    assert (tree / "meta.pb.cache").exists()
+    before = (tree / "meta.pb").stat()
+    assert run(capsys, "index", tree, "--incremental") == first
+    assert (tree / "meta.pb").stat() == before
+    assert run(capsys, "index", tree, "--incremental", "--json").json["changed"] is False
+    ModuleBuilder("late", aliases=["late:*"]).write(tree / "kernel/net")
+    assert "6 modules" in run(capsys, "index", tree, "--incremental").out
+    assert load_metadata(tree / "meta.pb") == scan(tree).catalog
+
+
+def test_an_index_that_somebody_changed_is_written_again(tree: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Its contents count, not its times."""
+    settle(tree)
+    words = ["index", tree, "--cache", tmp_path / "cache"]
+    run(capsys, *words)
+    good = (tree / "meta.pb").read_bytes()
+    for damage in (b"", b"x" + good[1:]):
+        (tree / "meta.pb").write_bytes(damage)
+        assert run(capsys, *words).status == 0
+        assert (tree / "meta.pb").read_bytes() == good
+
+
+def test_what_was_wrong_is_said_again(tree: Path, capsys: Capture) -> None:
+    """A run that has something to say is never left out."""
+    (tree / "kernel/net/broken.ko").write_bytes(b"\x7fELF")
+    ModuleBuilder("lost", depends=["nowhere"]).write(tree / "kernel/net")
+    settle(tree)
+    first = run(capsys, "index", tree, "--incremental")
+    assert first.status == 1
+    assert run(capsys, "index", tree, "--incremental") == first
+
+
+def test_nothing_can_be_kept_beside_standard_output(tree: Path, capsys: Capture) -> None:
+    """Wrong words."""
+    assert run(capsys, "index", tree, "--incremental", "-o", "-").status == 2

@@ -7,10 +7,12 @@ import sys
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
     from typing import Protocol
 
     from kmodkit.core.catalog import Catalog, Module
     from kmodkit.core.selection import Reason
+    from kmodkit.errors import KmodError
     from kmodkit.scanner import ScanResult
 
     class Source(Protocol):
@@ -47,7 +49,7 @@ def load_catalog(args: Source) -> Catalog:
     if args.meta is not None:
         return open_metadata(args.meta)
     result = scan_tree(args.tree)
-    warn_skipped(result)
+    warn_skipped(result.skipped)
     return result.catalog
 
 
@@ -60,9 +62,9 @@ def scan_tree(tree: str | None, *, strict: bool = False, jobs: int | None = None
         return scan(tree, strict=strict, jobs=jobs, progress=update)
 
 
-def warn_skipped(result: ScanResult) -> None:
+def warn_skipped(skipped: Iterable[KmodError]) -> None:
     """Name on standard error each file that was skipped."""
-    for error in result.skipped:
+    for error in skipped:
         warn(f"skipped {error}")
 
 

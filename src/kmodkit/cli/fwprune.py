@@ -148,7 +148,7 @@ def _fail(reasons: Iterable[str]) -> int:
 
 
 def _warn(result: ScanResult, selection: FirmwareSelection) -> None:
-    common.warn_skipped(result)
+    common.warn_skipped(result.skipped)
     for problem in result.problems[len(result.skipped) :]:
         common.warn(str(problem))
     for module, pattern in selection.builtin:

@@ -291,5 +291,5 @@ class Finder:
     @cached_property
     def _catalog(self) -> Catalog:
         result = common.scan_tree(self._tree.root)
-        common.warn_skipped(result)
+        common.warn_skipped(result.skipped)
         return result.catalog

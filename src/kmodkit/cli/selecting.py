@@ -87,7 +87,7 @@ def choose(args: argparse.Namespace, names: tuple[str, ...] = ()) -> Choice:
     from kmodkit.kernel.opening import read_file
 
     result = common.scan_tree(args.tree, strict=args.strict, jobs=args.jobs)
-    common.warn_skipped(result)
+    common.warn_skipped(result.skipped)
     rules: list[Rule] = []
     for path in args.rules:
         rules += parse_rules(to_text(read_file(path, max_size=_MAX_TEXT)).splitlines())
