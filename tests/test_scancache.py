@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kmodkit import scanner
 from kmodkit.core.modcache import FileState, ModuleFacts, encode_cache
 from kmodkit.errors import FileError
+from kmodkit.kernel import files
 from kmodkit.kernel.filestate import file_state, settled
 from kmodkit.scanner import scan, update_metadata
 from kmodkit.testing import ModuleBuilder, write_tree
@@ -38,7 +39,7 @@ def tree(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note the modules whose files are opened."""
     names: list[str] = []
-    read = scanner.read_section
+    read = files.read_section
 
     def reading(path: str, **words: int) -> bytes:
         names.append(path.rpartition("/")[2])
