@@ -16,8 +16,9 @@ from kmodkit.core.modcache import FileState, ModuleFacts, encode_cache
 from kmodkit.errors import FileError
 from kmodkit.kernel import files
 from kmodkit.kernel.filestate import file_state, settled
-from kmodkit.scanner import scan, update_metadata
+from kmodkit.scanner import scan
 from kmodkit.testing import ModuleBuilder, write_tree
+from kmodkit.update import update_metadata
 from tests import mutate
 
 if TYPE_CHECKING:

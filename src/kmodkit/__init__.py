@@ -87,12 +87,14 @@ _HOMES = {
     ),
     "kmodkit.kernel.snapshot": ("take_snapshot",),
     "kmodkit.scanner": (
-        "MetadataUpdate",
         "ScanResult",
         "load_metadata",
         "open_metadata",
         "save_metadata",
         "scan",
+    ),
+    "kmodkit.update": (
+        "MetadataUpdate",
         "update_metadata",
     ),
 }
@@ -142,15 +144,8 @@ if TYPE_CHECKING:
     from kmodkit.installed import InstalledIndex
     from kmodkit.kernel.files import ModuleTree, find_tree, read_module, read_signed_module
     from kmodkit.kernel.snapshot import take_snapshot
-    from kmodkit.scanner import (
-        MetadataUpdate,
-        ScanResult,
-        load_metadata,
-        open_metadata,
-        save_metadata,
-        scan,
-        update_metadata,
-    )
+    from kmodkit.scanner import ScanResult, load_metadata, open_metadata, save_metadata, scan
+    from kmodkit.update import MetadataUpdate, update_metadata
 
 __all__ = [
     "ArgumentError",

@@ -105,7 +105,7 @@ def scan(
     found = tree if isinstance(tree, ModuleTree) else find_tree(tree)
     paths = found.module_paths()
     kept = None if cache is None else ScanCache(cache, found.root, paths)
-    outcome = _scan(found, paths, kept, search=search, max_size=max_size, jobs=jobs, progress=progress)
+    outcome = scan_paths(found, paths, kept, search=search, max_size=max_size, jobs=jobs, progress=progress)
     if kept is not None:
         kept.save()
     if strict and (problems := outcome.problems):
@@ -114,17 +114,17 @@ def scan(
 
 
 @_without_collector
-def _scan(
+def scan_paths(
     found: ModuleTree,
     paths: Sequence[str],
-    cache: ScanCache | None,
+    cache: ScanCache | None = None,
     *,
-    search: Sequence[str],
-    max_size: int,
-    jobs: int | None,
-    progress: Callable[[int, int], object] | None,
+    search: Sequence[str] = DEFAULT_SEARCH,
+    max_size: int = DEFAULT_MAX_SIZE,
+    jobs: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> ScanResult:
-    """Scan; see `scan`."""
+    """Read the modules of a tree at ``paths``, with what ``cache`` has of them; see `scan` for the rest."""
     files: list[Module] = []
     skipped: list[KmodError] = []
     for done, result in enumerate(_read_all(found.root, paths, cache, max_size, jobs), 1):
@@ -189,85 +189,19 @@ def open_metadata(path: str | os.PathLike[str]) -> Catalog:
     return WireCatalog(read_file(path, max_size=MAX_METADATA), source=os.fspath(path))
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataUpdate:
-    """What `update_metadata` did: counts of what the file holds, its size in bytes, and what was wrong.
-
-    ``changed`` says whether the file was written. Where it was not, there was nothing wrong.
-    """
-
-    tree: ModuleTree
-    size: int
-    modules: int
-    builtin: int
-    aliases: int
-    skipped: tuple[KmodError, ...] = ()
-    problems: tuple[KmodError, ...] = ()
-    changed: bool = True
-
-
-def update_metadata(
-    path: str | os.PathLike[str],
-    tree: str | os.PathLike[str] | ModuleTree | None = None,
-    *,
-    cache: str | os.PathLike[str] | None = None,
-    strict: bool = False,
-    jobs: int | None = None,
-    progress: Callable[[int, int], object] | None = None,
-) -> MetadataUpdate:
-    """Write the meta.pb of a tree to ``path``, as `scan` and `save_metadata` do; with ``cache``, what has changed.
-
-    The file is left as it is where it still is what was made from the same modules and lists.
-    ``problems`` of the result are those between modules, ``skipped`` the files that could not be read. Raises what
-    `scan` and `save_metadata` raise; with ``strict``, ScanError before anything is written.
-    """
-    found = tree if isinstance(tree, ModuleTree) else find_tree(tree)
-    paths = found.module_paths()
-    kept = None if cache is None else ScanCache(cache, found.root, paths)
-    inputs = ""
-    if kept is not None:
-        lists = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
-        inputs = kept.inputs(map(found.read_text, lists), found.root, DEFAULT_SEARCH)
-        before = kept.up_to_date(inputs, path, max_size=MAX_METADATA)
-        if before is not None and len(before) == 4:
-            size, modules, builtin, aliases = before
-            return MetadataUpdate(found, size, modules, builtin, aliases, changed=False)
-    result = _scan(
-        found, paths, kept, search=DEFAULT_SEARCH, max_size=DEFAULT_MAX_SIZE, jobs=jobs, progress=progress
-    )
-    problems = result.problems
-    if strict and problems:
-        raise ScanError(problems)
-    data = _encode(result.catalog)
-    replace_file(path, data)
-    loadable = [module for module in result.catalog if not module.builtin]
-    update = MetadataUpdate(
-        found,
-        len(data),
-        len(loadable),
-        len(result.catalog) - len(loadable),
-        sum(len(module.aliases) for module in loadable),
-        result.skipped,
-        problems[len(result.skipped) :],
-    )
-    if kept is not None:
-        counts = update.size, update.modules, update.builtin, update.aliases
-        kept.save(inputs, data, None if problems else counts)
-    return update
-
-
 def save_metadata(catalog: Catalog, path: str | os.PathLike[str]) -> int:
     """Write ``catalog`` to a meta.pb file, whole or not at all, and return its size in bytes.
 
     Raises FileError, and MetadataError for a catalog that the format cannot hold.
     """
-    data = _encode(catalog)
+    data = encode_metadata(catalog)
     replace_file(path, data)
     return len(data)
 
 
 @_without_collector
-def _encode(catalog: Catalog) -> bytes:
+def encode_metadata(catalog: Catalog) -> bytes:
+    """Return the bytes of a meta.pb; raises MetadataError."""
     from kmodkit.meta.codec import encode
 
     return encode(catalog)

@@ -17,7 +17,7 @@ from kmodkit.cli import common
 if TYPE_CHECKING:
     import argparse
 
-    from kmodkit.scanner import MetadataUpdate
+    from kmodkit.update import MetadataUpdate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +68,7 @@ def _to_stdout(args: argparse.Namespace) -> int:
 def _to_file(args: argparse.Namespace) -> int:
     from kmodkit.cli.progress import progress_bar
     from kmodkit.kernel.files import find_tree
-    from kmodkit.scanner import update_metadata
+    from kmodkit.update import update_metadata
 
     tree = find_tree(args.tree)
     path = args.output or f"{tree.root}/meta.pb"
