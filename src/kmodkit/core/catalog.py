@@ -340,6 +340,8 @@ class Catalog:
 def _stem(path: str) -> str:
     """Return ``path`` up to its ``.ko``: ``modules.order`` has no compression suffixes, and once had ``.o``."""
     directory, _, base = path.rpartition("/")
+    if base.endswith(".ko"):
+        return f"{directory}/{normalize_name(base[:-3])}"
     return f"{directory}/{name_from_path(base.removesuffix('.o'))}"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from kmodkit.errors import ElfError
 
@@ -41,7 +41,8 @@ _LAYOUTS: Final[dict[bytes, _Layout]] = {
     for data, order, name in ((1, "<", "little"), (2, ">", "big"))
 }
 _IDENT_SIZE = 16
-_LARGEST_HEADER = 64
+HEAD: Final = 64
+"""The size of the largest header."""
 
 
 class Section(NamedTuple):
@@ -72,13 +73,15 @@ class Elf:
     section_struct: Struct
 
     @classmethod
-    def parse(cls, read: Read, file_size: int) -> Elf:
+    def parse(cls, read: Read, file_size: int, head: bytes | None = None) -> Elf:
         """Read the header and the section table of an input of ``file_size`` bytes.
 
+        ``head`` is what it begins with, where that has been read: `HEAD` bytes, or all of a shorter input.
         Raises ElfError with the offset of what is wrong. The extended section numbering of ELF (over 65,279
         sections) is refused, as it is by the kernel's module loader (kernel/module/main.c).
         """
-        head = read(0, _LARGEST_HEADER)
+        if head is None:
+            head = read(0, HEAD)
         layout = _LAYOUTS.get(head[4:6])
         if head[:4] != b"\x7fELF":
             raise ElfError("not an ELF file", offset=0)
@@ -128,15 +131,22 @@ class Elf:
     def find(self, name: bytes) -> Section | None:
         """Return the first section called ``name``, None where there is none."""
         # Linkers let one name end inside of a longer one, so every occurrence may be the one referred to.
-        starts = set()
+        # An entry begins with its name's offset, which is searched among the bytes of the table: of 50 entries,
+        # unpacking those before .modinfo took six times as long.
+        size = self.section_struct.size
+        byteorder: Literal["little", "big"] = "big" if self.byteorder == "big" else "little"
+        found = len(self.table)
         at = self.names.find(name + b"\0")
         while at >= 0:
-            starts.add(at)
+            start = at.to_bytes(4, byteorder)
+            place = self.table.find(start, 0, found)
+            while place % size and place >= 0:
+                place = self.table.find(start, place + 1, found)
+            found = place if place >= 0 else found
             at = self.names.find(name + b"\0", at + 1)
-        for fields in self.section_struct.iter_unpack(self.table):
-            if fields[0] in starts:
-                return Section._make(fields)
-        return None
+        if found == len(self.table):
+            return None
+        return Section._make(self.section_struct.unpack_from(self.table, found))
 
     def contents(self, section: Section, *, limit: int | None = None) -> bytes:
         """Return the bytes of ``section``; nothing for one that takes no room in the file.

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from kmodkit.core.elf import Elf
+from kmodkit.core.elf import HEAD, Elf
 from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf, parse_modinfo, section_of
 from kmodkit.core.names import module_file_suffix
 from kmodkit.core.signature import Signature, read_signature
@@ -170,8 +170,9 @@ def read_section(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SI
     """Return the contents of the ``.modinfo`` section of a module file, as `read_module` reads it."""
     try:
         with opened(path) as fd:
-            if compression(os.pread(fd, 8, 0)) is None:
-                return section_of(Elf.parse(_reader(fd), os.fstat(fd).st_size))
+            head = os.pread(fd, HEAD, 0)
+            if compression(head) is None:
+                return section_of(Elf.parse(_reader(fd), os.fstat(fd).st_size, head))
             data = decompress(read_whole(fd, os.fspath(path), max_size), max_size=max_size)
             return section_of(Elf.from_bytes(data))
     except FormatError as error:
