@@ -25,7 +25,6 @@ from kmodkit.meta.nodes import encode_tree, key_of, simple_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
 # Protobuf readers follow 100 levels; Meta and the root are two of them.
 MAX_DEPTH: Final = 96
@@ -42,20 +41,17 @@ def encode(catalog: Catalog) -> bytes:
 
     Raises MetadataError for a module whose name or path is not UTF-8, which the format cannot hold.
     """
-    aliases = {alias for module in catalog if not module.builtin for alias in module.aliases}
-    simple = set(filter(_is_simple, aliases))
-    forms = {alias: (simple_key(alias),) if alias in simple else _keys(alias) for alias in aliases}
+    forms: dict[str, tuple[str, ...]] = {}
     while True:
         # Only a pattern that nobody writes is too deep, so what was built is thrown away rather than pruned.
         patterns = _values(catalog, forms)
         tree, deep = encode_tree(patterns, MAX_DEPTH)
         if not deep:
             break
-        dropped = [alias for alias, keys in forms.items() if not deep.isdisjoint(keys)]
-        forms.update((alias, ()) for alias in dropped)
-        simple.difference_update(dropped)
+        aliases = {alias for module in catalog if not module.builtin for alias in module.aliases}
+        forms.update((alias, ()) for alias in aliases if not deep.isdisjoint(forms.get(alias) or _keys(alias)))
     modules, rest = meta_pb2.Meta(), meta_pb2.Meta()
-    _encode_modules(catalog, forms, simple, modules)
+    _encode_modules(catalog, forms, modules)
     without_form = {alias for alias, keys in forms.items() if not keys}
     rest.outside.extend(
         position
@@ -87,9 +83,7 @@ def decode(data: bytes, *, source: str | None = None) -> Catalog:
         raise MetadataError("truncated, corrupt or too deeply nested", source=source) from error
 
 
-def _encode_modules(
-    catalog: Catalog, forms: Mapping[str, tuple[str, ...]], simple: AbstractSet[str], meta: meta_pb2.Meta
-) -> None:
+def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[str, ...]], meta: meta_pb2.Meta) -> None:
     positions = {module.name: position for position, module in enumerate(catalog)}
     circular = {name for cycle in find_cycles({m.name: m.depends for m in catalog}) for name in cycle}
     for module in catalog:
@@ -112,23 +106,44 @@ def _encode_modules(
         out.softdep_post.extend(map(to_bytes, module.softdeps.post))
         out.weakdep.extend(map(to_bytes, module.weakdeps))
         out.firmware.extend(map(to_bytes, module.firmware))
-        _encode_aliases(module, forms, simple, out)
+        _encode_aliases(module, forms, out)
 
 
 # --- patterns to the tree and back --------------------------------------------------------------------------
 
 
-def _values(catalog: Catalog, forms: Mapping[str, tuple[str, ...]]) -> dict[str, list[int]]:
-    """Return for each pattern of the tree the positions of the modules that have it, ascending."""
+def _values(catalog: Catalog, forms: dict[str, tuple[str, ...]]) -> dict[str, list[int]]:
+    """Return for each pattern of the tree the positions of the modules that have it, ascending.
+
+    ``forms`` has the keys of aliases that do not stand in the tree as they are written; what is found is added.
+    """
     patterns: dict[str, list[int]] = {}
     for position, module in enumerate(catalog):
-        if not module.builtin:
-            for alias in module.aliases:
-                for key in forms[alias]:
-                    values = patterns.setdefault(key, [])
-                    if values[-1:] != [position]:
-                        values.append(position)
+        if module.aliases and not module.builtin:
+            for key in _module_keys(module.aliases, forms):
+                values = patterns.get(key)
+                if values is None:
+                    patterns[key] = [position]
+                elif values[-1] != position:
+                    values.append(position)
     return patterns
+
+
+def _module_keys(aliases: tuple[str, ...], forms: dict[str, tuple[str, ...]]) -> Iterable[str]:
+    # All aliases of a module at once, where all stand in the tree as they are written, as nearly always: one by
+    # one took four times as long.
+    text = "\0".join(aliases)
+    if _is_simple(text) and text.count("\0") == len(aliases) - 1 and forms.keys().isdisjoint(aliases):
+        return simple_key(text).split("\0")
+    found: list[str] = []
+    for alias in aliases:
+        if alias not in forms:
+            if _is_simple(alias) and "\0" not in alias:
+                found.append(simple_key(alias))
+                continue
+            forms[alias] = _keys(alias)
+        found += forms[alias]
+    return found
 
 
 def _keys(alias: str) -> tuple[str, ...]:
@@ -136,15 +151,14 @@ def _keys(alias: str) -> tuple[str, ...]:
     return tuple(key_of(form) for form in _forms(alias))
 
 
-def _is_simple(alias: str) -> bool:
-    """Return whether an alias stands in the tree as it is written, as nearly all do: no token has to be read."""
+def _is_simple(text: str) -> bool:
+    """Return whether aliases, if none has a NUL, stand in the tree as written: no token has to be read."""
     return (
-        alias.isascii()
-        and "[" not in alias
-        and "\\" not in alias
-        and "**" not in alias
-        and "\0" not in alias
-        and len(alias) <= MAX_ALIAS
+        text.isascii()
+        and "[" not in text
+        and "\\" not in text
+        and "**" not in text
+        and (len(text) <= MAX_ALIAS or max(map(len, text.split("\0"))) <= MAX_ALIAS)
     )
 
 
@@ -194,9 +208,7 @@ def _read_token(token: Token) -> Token:
     return token
 
 
-def _encode_aliases(
-    module: Module, forms: Mapping[str, tuple[str, ...]], simple: AbstractSet[str], out: meta_pb2.Module
-) -> None:
+def _encode_aliases(module: Module, forms: Mapping[str, tuple[str, ...]], out: meta_pb2.Module) -> None:
     """Write down what the tree does not say about the aliases of ``module``."""
     if not module.aliases:
         return
@@ -204,7 +216,7 @@ def _encode_aliases(
     if module.builtin:
         out.alias_verbatim.extend(aliases)
         return
-    odd = [alias for alias in module.aliases if alias not in simple]
+    odd = [alias for alias in module.aliases if alias in forms]
     if odd:
         # Those whose forms were dropped as too deep have none, whatever `_forms` would say.
         readings = {to_bytes(alias): set(map(_reading, _forms(alias) if forms[alias] else ())) for alias in odd}

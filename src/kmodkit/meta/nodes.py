@@ -94,11 +94,12 @@ class _Writer:
             stop = start + 1
             if first < _SPECIAL:
                 other = keys[end - 1]  # sorted, so what these two share all between them share
-                size = len(key)
-                while stop < size and key[stop] < _SPECIAL and key[stop] == other[stop : stop + 1]:
+                most = len(key)
+                while stop < most and key[stop] < _SPECIAL and key[stop] == other[stop : stop + 1]:
                     stop += 1
             node = self.token(key[start:stop]) + self.below(low, end, stop, depth + 1)
-            parts += (_CHILD, _varint(len(node)), node)
+            size = len(node)
+            parts.append(b"%b%b%b" % (_CHILD, _SHORT[size] if size < 128 else _varint(size), node))
             low = end
         parts.append(values)
         return b"".join(parts)
@@ -114,11 +115,12 @@ class _Writer:
             piece = rest[0] if run is None else run[0]
             pending.append((rest, piece))
             rest = rest[len(piece) :]
-        body, levels = known if known is not None else (self.indices(values), 0)
+        body, levels = known or (self.indices(values), 0)
         for rest, piece in reversed(pending):
             node = self.token(piece) + body
             levels += 1
-            body = _CHILD + _varint(len(node)) + node
+            size = len(node)
+            body = b"%b%b%b" % (_CHILD, _SHORT[size] if size < 128 else _varint(size), node)
             self.chains[rest, values] = body, levels
         return body, levels
 
