@@ -313,7 +313,7 @@ def test_nothing_is_made_again_where_nothing_changed(tmp_path: Path) -> None:
 
 PROGRAM = """
 import sys
-from kmodkit.depmod.beside import beside
+from kmodkit.kernel.beside import beside
 def work():
     {work}
 with beside(work) as result:

@@ -16,12 +16,12 @@ from kmodkit.config.depmod import DepmodConfig
 from kmodkit.core import depfiles
 from kmodkit.core.depfiles import DepModule, Messages
 from kmodkit.core.kmodwrite import Layout
-from kmodkit.depmod.beside import beside
-from kmodkit.depmod.reading import MANY, Reader, find_modules, relative_path, whole_path
+from kmodkit.depmod.reading import Reader, find_modules, relative_path, whole_path
 from kmodkit.depmod.sources import MAX_LIST, load_config, read_symvers, read_system_map
 from kmodkit.depmod.stamp import inputs_digest, make_stamp, unchanged_files
 from kmodkit.depmod.writing import write_files
 from kmodkit.errors import FileError, KmodError
+from kmodkit.kernel.beside import MANY, beside
 from kmodkit.kernel.files import DEFAULT_MAX_SIZE
 from kmodkit.kernel.opening import read_file
 

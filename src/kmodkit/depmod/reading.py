@@ -12,8 +12,8 @@ from kmodkit.core.modcache import Cache, FileState, ModuleFacts, decode_cache, e
 from kmodkit.core.modinfo import MAX_MODINFO
 from kmodkit.core.names import module_file_suffix, without_module_suffix
 from kmodkit.core.symbols import Sections, Symbols, read_symbol_names, read_symbols
-from kmodkit.depmod.beside import beside
 from kmodkit.errors import CacheError, FileError, FormatError, KmodError
+from kmodkit.kernel.beside import MANY, beside
 from kmodkit.kernel.files import decompress, leads_to, replace_file
 from kmodkit.kernel.opening import opened, read_file
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MAX_CACHE: Final = 1 << 30
 STAMP: Final = b""  # where the cache has what is no module's, as no path is empty
-MANY: Final = 400  # modules that take as long to read as a second process to start
 # A file can change twice within one tick of the kernel's clock and keep its times: 10 ms at most, and two seconds
 # on file systems that keep whole ones.
 _TICK: Final = 20_000_000

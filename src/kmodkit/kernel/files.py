@@ -169,10 +169,10 @@ def read_module(
 def read_section(path: str | os.PathLike[str], *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:
     """Return the contents of the ``.modinfo`` section of a module file, as `read_module` reads it."""
     try:
-        with opened(path) as fd:
+        with (file := opened(path)) as fd:
             head = os.pread(fd, HEAD, 0)
             if compression(head) is None:
-                return section_of(Elf.parse(_reader(fd), os.fstat(fd).st_size, head))
+                return section_of(Elf.parse(_reader(fd), file.size, head))
             data = decompress(read_whole(fd, os.fspath(path), max_size), max_size=max_size)
             return section_of(Elf.from_bytes(data))
     except FormatError as error:

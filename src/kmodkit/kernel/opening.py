@@ -19,9 +19,12 @@ _CHUNK: Final = 1 << 20
 
 
 class opened:  # noqa: N801 - used as the function that `contextlib` would make, which takes 5 ms to import
-    """Open a regular file for reading, as a descriptor; raises FileError, also for an OSError of the body."""
+    """Open a regular file for reading, as a descriptor; raises FileError, also for an OSError of the body.
 
-    __slots__ = ("_fd", "_name")
+    ``size`` is how many bytes the file had when it was opened.
+    """
+
+    __slots__ = ("_fd", "_name", "size")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._name = os.fspath(path)
@@ -36,11 +39,12 @@ class opened:  # noqa: N801 - used as the function that `contextlib` would make,
         except ValueError as error:
             raise FileError(None, str(error), name) from error
         try:
-            regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+            status = os.fstat(self._fd)
         except OSError as error:
             os.close(self._fd)
             raise FileError.wrap(error, name) from error
-        if not regular:
+        self.size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
             os.close(self._fd)
             raise FileError(None, "not a regular file", name)
         return self._fd

@@ -13,10 +13,14 @@ import sys
 import threading
 from array import array
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+
+MANY: Final = 400
+"""Modules that take as long to read as a second process to start."""
 
 
 @contextlib.contextmanager
