@@ -21,20 +21,21 @@ from kmodkit.errors import (
     TreeError,
     UnknownDependencyError,
 )
-from kmodkit.kernel.beside import MANY, beside
+from kmodkit.kernel.beside import MANY, spread
 from kmodkit.kernel.files import DEFAULT_MAX_SIZE, ModuleTree, find_tree, read_section, replace_file
 from kmodkit.kernel.opening import read_file
 from kmodkit.meta.search import MAX_METADATA
 from kmodkit.scancache import ScanCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import ParamSpec, TypeVar
 
     P = ParamSpec("P")
     R = TypeVar("R")
 
 
+_PROCESSES: Final = 2  # that read plain modules; more would take longer to start than they save
 _NOT_UTF_8: Final = "the name of the file or the module is not UTF-8"
 
 
@@ -253,7 +254,16 @@ def _sections(
     # Reading a plain module is all Python and a few preads: threads only add to it (118 ms against 77 for 4,022
     # modules), a second process takes half. Unpacking is C without the interpreter's lock, so threads do.
     if all(path.endswith(".ko") for path in paths):
-        yield from _plain_sections(paths, read) if len(paths) >= MANY and jobs != 1 else map(read, paths)
+        if len(paths) < MANY or jobs == 1:
+            yield from map(read, paths)
+            return
+
+        def pieces(path: str) -> tuple[bytes] | None:
+            section = read(path)
+            return (section,) if isinstance(section, bytes) else None
+
+        for path, found in zip(paths, spread(paths, pieces, 1, _PROCESSES), strict=True):
+            yield read(path) if found is None else found[0]
         return
     from concurrent.futures import ThreadPoolExecutor  # brings logging along
 
@@ -262,24 +272,6 @@ def _sections(
             yield from pool.map(read, paths)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _plain_sections(paths: Sequence[str], read: Callable[[str], bytes | KmodError]) -> Iterator[bytes | KmodError]:
-    half = len(paths) // 2
-
-    def second() -> list[bytes]:
-        found = [section for section in map(read, paths[half:]) if isinstance(section, bytes)]
-        if len(found) < len(paths) - half:
-            raise KmodError  # what an error says is said where it is met again
-        return found
-
-    with beside(second) as rest:
-        yield from map(read, paths[:half])
-        try:
-            found: Iterable[bytes | KmodError] = rest()
-        except KmodError:
-            found = map(read, paths[half:])
-        yield from found
 
 
 def _less_files(builtin: Sequence[ModuleInfo], files: Sequence[Module], listed: Sequence[str]) -> list[ModuleInfo]:

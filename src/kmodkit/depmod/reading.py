@@ -13,7 +13,7 @@ from kmodkit.core.modinfo import MAX_MODINFO
 from kmodkit.core.names import module_file_suffix, without_module_suffix
 from kmodkit.core.symbols import Sections, Symbols, read_symbol_names, read_symbols
 from kmodkit.errors import CacheError, FileError, FormatError, KmodError
-from kmodkit.kernel.beside import MANY, beside
+from kmodkit.kernel.beside import MANY, can_fork, spread
 from kmodkit.kernel.files import decompress, leads_to, replace_file
 from kmodkit.kernel.opening import opened, read_file
 
@@ -95,6 +95,9 @@ def whole_path(root: str, path: bytes) -> str:
     return text if text.startswith("/") else f"{root}/{text}"
 
 
+_MOST_PLAIN: Final = 4  # processes that read plain modules; more take longer to start than they save
+
+
 class Reader:
     """Reads module files, or takes what a cache has of them."""
 
@@ -143,40 +146,34 @@ class Reader:
 
     def _read_all(self, paths: Sequence[bytes], jobs: int | None) -> Iterator[ModuleFacts]:
         self.opened += len(paths)
-        # As for a scan: reading is Python and a few preads, unpacking is C without the interpreter's lock.
-        if all(path.endswith(b".ko") for path in paths):
-            yield from self._read_plain(paths)
+        plain = all(path.endswith(b".ko") for path in paths)
+        count = jobs or len(os.sched_getaffinity(0))
+        many = MANY if plain else 2 * count
+        if self.full or count == 1 or len(paths) < many or not can_fork():
+            yield from self._read_here(paths, count, plain=plain)
+            return
+        # Processes, not threads, for packed modules too: reading symbols is Python, and who has unpacked a module
+        # waits for it to let go of the interpreter. That took half as long again.
+        count = min(count, _MOST_PLAIN) if plain else count
+        for path, found in zip(paths, spread(paths, self._read_or_none, 3, count), strict=True):
+            yield self._read(path) if found is None else ModuleFacts._make(found)
+
+    def _read_here(self, paths: Sequence[bytes], jobs: int, *, plain: bool) -> Iterator[ModuleFacts]:
+        """Read modules in this process."""
+        if plain or jobs == 1:
+            yield from map(self._read, paths)
             return
         from concurrent.futures import ThreadPoolExecutor  # brings logging along, 15 ms
 
-        with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(jobs) as pool:
             try:
                 yield from pool.map(self._read, paths)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read_plain(self, paths: Sequence[bytes]) -> Iterator[ModuleFacts]:
-        """Read plain modules, half of them in a second process where they are many."""
-        if self.full or len(paths) < MANY:
-            yield from map(self._read, paths)
-            return
-        half = len(paths) // 2
-
-        def second() -> list[bytes]:
-            facts = [self._read(path) for path in paths[half:]]
-            if self.failed:
-                raise KmodError  # what an error says is said where it is raised again
-            return [piece for fact in facts for piece in fact]
-
-        with beside(second) as pieces:
-            facts = [self._read(path) for path in paths[:half]]
-            try:
-                found = iter(pieces())
-            except KmodError:
-                facts += map(self._read, paths[half:])
-            else:
-                facts += map(ModuleFacts._make, zip(found, found, found, strict=True))
-        yield from facts
+    def _read_or_none(self, path: bytes) -> ModuleFacts | None:
+        facts = self._read(path)
+        return None if self.failed.pop(path, None) else facts
 
     def _read(self, path: bytes) -> ModuleFacts:
         name = whole_path(self.root, path)

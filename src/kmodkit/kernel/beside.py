@@ -7,20 +7,53 @@ where pickling thousands of objects would cost what the second processor brings.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
 import threading
 from array import array
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 MANY: Final = 400
 """Modules that take as long to read as a second process to start."""
+
+
+def can_fork() -> bool:
+    """Return whether a second process is of use, and forking safe."""
+    return len(os.sched_getaffinity(0)) > 1 and threading.active_count() == 1 and sys.gettrace() is None
+
+
+def spread(
+    items: Sequence[T], read: Callable[[T], Sequence[bytes] | None], width: int, jobs: int
+) -> list[Sequence[bytes] | None]:
+    """Return what ``read`` gives for each of ``items``, found by ``jobs`` processes.
+
+    That is ``width`` pieces, or None where an item cannot be read: why, the caller finds out by reading it again.
+    """
+
+    def share(number: int) -> list[bytes]:
+        found = [read(item) for item in items[number::jobs]]
+        flags = bytes([pieces is not None for pieces in found])
+        return [flags, *[piece for pieces in found if pieces is not None for piece in pieces]]
+
+    found: list[Sequence[bytes] | None] = [None] * len(items)
+    with contextlib.ExitStack() as stack:
+        others = [stack.enter_context(beside(functools.partial(share, number))) for number in range(1, jobs)]
+        found[0::jobs] = map(read, items[0::jobs])
+        for number, result in enumerate(others, 1):
+            flags, *pieces = result()
+            rest = iter(pieces)
+            found[number::jobs] = [tuple(islice(rest, width)) if good else None for good in flags]
+    return found
 
 
 @contextlib.contextmanager
@@ -31,7 +64,7 @@ def beside(work: Callable[[], Sequence[bytes]]) -> Iterator[Callable[[], Sequenc
     whose locks a fork would copy, and where the child fails for any reason: an error then comes from here. The
     child is gone when the block ends.
     """
-    if len(os.sched_getaffinity(0)) < 2 or threading.active_count() > 1 or sys.gettrace() is not None:
+    if not can_fork():
         yield work
         return
     receive, send = os.pipe()
