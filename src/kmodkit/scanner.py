@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import gc
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -22,6 +20,7 @@ from kmodkit.errors import (
     UnknownDependencyError,
 )
 from kmodkit.kernel.beside import MANY, spread
+from kmodkit.kernel.collector import without_collector
 from kmodkit.kernel.files import DEFAULT_MAX_SIZE, ModuleTree, find_tree, read_section, replace_file
 from kmodkit.kernel.opening import read_file
 from kmodkit.meta.search import MAX_METADATA
@@ -29,34 +28,10 @@ from kmodkit.scancache import ScanCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import ParamSpec, TypeVar
-
-    P = ParamSpec("P")
-    R = TypeVar("R")
 
 
 _PROCESSES: Final = 2  # that read plain modules; more would take longer to start than they save
 _NOT_UTF_8: Final = "the name of the file or the module is not UTF-8"
-
-
-def _without_collector(function: Callable[P, R]) -> Callable[P, R]:
-    """Keep the garbage collector off while ``function`` runs, which makes many objects and next to no garbage.
-
-    Going over them again and again, and over all that the program has beside them, takes a fifth of a scan and a
-    third of writing.
-    """
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            if enabled:
-                gc.enable()
-
-    return wrapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +93,7 @@ def scan(
     return outcome
 
 
-@_without_collector
+@without_collector
 def scan_paths(
     found: ModuleTree,
     paths: Sequence[str],
@@ -204,7 +179,7 @@ def save_metadata(catalog: Catalog, path: str | os.PathLike[str]) -> int:
     return len(data)
 
 
-@_without_collector
+@without_collector
 def encode_metadata(catalog: Catalog) -> bytes:
     """Return the bytes of a meta.pb; raises MetadataError."""
     from kmodkit.meta.codec import encode

@@ -22,6 +22,7 @@ from kmodkit.depmod.stamp import inputs_digest, make_stamp, unchanged_files
 from kmodkit.depmod.writing import write_files
 from kmodkit.errors import FileError, KmodError
 from kmodkit.kernel.beside import MANY, beside
+from kmodkit.kernel.collector import without_collector
 from kmodkit.kernel.files import DEFAULT_MAX_SIZE
 from kmodkit.kernel.opening import read_file
 
@@ -75,6 +76,7 @@ class Checks:
     show: bool = False
 
 
+@without_collector
 def generate(
     directory: str | os.PathLike[str],
     *,

@@ -1,0 +1,34 @@
+"""The garbage collector, kept from going over what is not garbage."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+
+def without_collector(function: Callable[P, R]) -> Callable[P, R]:
+    """Keep the garbage collector off while ``function`` runs, which makes many objects and next to no garbage.
+
+    Going over them again and again, and over all that the program has beside them, takes a fifth of a scan and a
+    third of writing.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            if enabled:
+                gc.enable()
+
+    return wrapper
