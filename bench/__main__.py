@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import kmodkit
-from bench import growth, indexing, lookups, peers
+from bench import commands, depmod, growth, indexing, lookups, peers, startup
 from tools import material
 
 if TYPE_CHECKING:
@@ -46,8 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     rounds = 3 if options.quick else 7
     catalog = kmodkit.scan(plain.root).catalog
-    rows = indexing.rows(plain, material.depmodded(plain), rounds=rounds)
-    rows += indexing.rows(packed, packed_root, rounds=1 if options.quick else 3)
+    plain_root = material.depmodded(plain)
+    few = 1 if options.quick else 3
+    cores = commands.two_cores(rounds)
+    rows = indexing.rows(plain, plain_root, rounds=rounds, cores=cores)
+    rows += indexing.rows(packed, packed_root, rounds=few, cores=cores)
+    rows += depmod.rows(plain, plain_root, rounds=rounds, cores=cores)
+    rows += depmod.rows(packed, packed_root, rounds=few, cores=cores)
+    rows += startup.rows(plain, plain_root, rounds=5 if options.quick else 15)
     rows += indexing.metadata_rows(plain, libkmod, rounds=1 if options.quick else 5)
     rows += lookups.rows(catalog, libkmod, count=4000 if options.quick else 20000, rounds=rounds)
     hostile = growth.hostile(rounds)

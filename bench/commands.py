@@ -9,12 +9,16 @@ import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from bench.measure import medians
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BARE: Final = (sys.executable, "-I", "-c", "pass")
 # What the script does that an installer makes of the entry point.
+ALONE: Final = 1.15
+"""Two processes side by side that take so much longer than one have no second core to themselves."""
 KMODKIT: Final = (sys.executable, "-c", "import sys; from kmodkit.cli import main; sys.exit(main())")
 
 
@@ -33,6 +37,19 @@ class Runner:
         )
         assert done.returncode in (0, 1), done  # modprobe ends with 1 where one device of many has no module
         return done.stdout
+
+
+def two_cores(rounds: int) -> float:
+    """Return how long two busy processes side by side take for the time of one: 1 where each has a core."""
+    spin = [*BARE[:-1], "for _ in range(5_000_000): pass"]
+
+    def both() -> None:
+        one, other = subprocess.Popen(spin), subprocess.Popen(spin)
+        one.wait()
+        other.wait()
+
+    together, alone = medians([both, lambda: subprocess.run(spin, check=True)], rounds)
+    return together / alone
 
 
 @contextmanager

@@ -22,29 +22,14 @@ if TYPE_CHECKING:
 _BINARIES = ("modules.alias.bin", "modules.dep.bin", "modules.symbols.bin", "modules.builtin.alias.bin")
 _CARD = "pci:v00008086d00001591sv00001043sd000085F0bc02sc00i00"
 _MEMORY: Final = 250.0
-# Two processes side by side that take so much longer than one have no second core to themselves.
-_ALONE: Final = 1.15
 _PEAK: Final = (
     "import resource, sys, kmodkit; kmodkit.save_metadata(kmodkit.scan(sys.argv[1]).catalog, sys.argv[2]);"
     "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
 )
 
 
-def two_cores(rounds: int) -> float:
-    """Return how long two busy processes side by side take for the time of one: 1 where each has a core."""
-    spin = [*commands.BARE[:-1], "for _ in range(5_000_000): pass"]
-
-    def both() -> None:
-        one, other = subprocess.Popen(spin), subprocess.Popen(spin)
-        one.wait()
-        other.wait()
-
-    together, alone = medians([both, lambda: subprocess.run(spin, check=True)], rounds)
-    return together / alone
-
-
-def rows(kernel: Kernel, root: Path, *, rounds: int) -> list[Row]:
-    """Return the times of indexing ``kernel``; ``root`` is its copy on which depmod may be run."""
+def rows(kernel: Kernel, root: Path, *, rounds: int, cores: float) -> list[Row]:
+    """Return the times of indexing ``kernel``; for ``root`` and ``cores`` see `bench.depmod.rows`."""
     depmod = [str(material.machine_depmod()), "-b", str(root), "-C", "/dev/null", kernel.release]
     packed = kernel.key.startswith("trixie")
     with tempfile.TemporaryDirectory() as scratch, commands.runner() as runner:
@@ -71,8 +56,7 @@ def rows(kernel: Kernel, root: Path, *, rounds: int) -> list[Row]:
         peak = float(runner.run([commands.KMODKIT[0], "-c", _PEAK, str(kernel.root), str(target)]))
     limit, note = 0.7, "in a running process"
     if packed:
-        cores = two_cores(rounds)
-        limit = 0.6 if cores < _ALONE else 1.0
+        limit = 0.6 if cores < commands.ALONE else 1.0
         note += f"; two busy processes take {cores:.2f} times one"
     return [
         Row(f"scan, {kernel.key}", "s", scan, theirs, "depmod", "in a running process; depmod also writes"),
