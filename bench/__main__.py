@@ -57,11 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows += indexing.metadata_rows(plain, libkmod, rounds=1 if options.quick else 5)
     rows += lookups.rows(catalog, libkmod, count=4000 if options.quick else 20000, rounds=rounds)
     hostile = growth.hostile(rounds)
-    patterns = growth.by_patterns(catalog, rounds)
+    patterns = growth.by_patterns(catalog, rounds, growth.SIZES[:-1] if options.quick else growth.SIZES)
+    modules = growth.by_modules(plain, rounds)
     _print_rows(rows, _earlier(options.compare) if options.compare is not None else {})
-    _print_growth(hostile, patterns)
+    _print_growth(hostile, patterns, modules)
     if options.json is not None:
-        options.json.write_text(json.dumps(_record(rows, hostile, patterns, [plain, packed]), indent=1) + "\n")
+        options.json.write_text(
+            json.dumps(_record(rows, hostile, patterns, modules, [plain, packed]), indent=1) + "\n"
+        )
     return 0
 
 
@@ -96,22 +99,29 @@ def _cell(value: float | None, width: int, form: str) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}{form}}"
 
 
-def _print_growth(hostile: dict[str, list[float]], patterns: Sequence[tuple[int, float]]) -> None:
+def _print_growth(
+    hostile: dict[str, list[float]], patterns: Sequence[growth.Size], modules: Sequence[tuple[int, float]]
+) -> None:
     sizes = ", ".join(map(str, growth.KIBIBYTES))
     print(
         f"\nlookup of {sizes} KiB of 'a' [ms], and the last for one of the first ({growth.KIBIBYTES[-1]}: linear)"
     )
     for name, times in hostile.items():
         print(f"{name:<40} {' '.join(f'{each * 1e3:8.3f}' for each in times)}  x {times[-1] / times[0]:.1f}")
-    print("\nlookup among so many patterns [us]")
-    for count, taken in patterns:
-        print(f"{count:<40} {taken:8.2f}")
+    print(f"\n{'among so many patterns':<40} {'lookup [us]':>12} {'index [s]':>10} {'[MiB]':>8}")
+    for size in patterns:
+        memory = size.bytes / (1 << 20)
+        print(f"{size.patterns:<40} {size.microseconds:12.2f} {size.build_seconds:10.2f} {memory:8.1f}")
+    print("\nscan of so many plain modules [ms]")
+    for count, taken in modules:
+        print(f"{count:<40} {taken * 1e3:8.1f}")
 
 
 def _record(
     rows: Sequence[Row],
     hostile: dict[str, list[float]],
-    patterns: Sequence[tuple[int, float]],
+    patterns: Sequence[growth.Size],
+    modules: Sequence[tuple[int, float]],
     kernels: Sequence[Kernel],
 ) -> dict[str, object]:
     return {
@@ -132,7 +142,8 @@ def _record(
             for row in rows
         ],
         "hostile_seconds": {"kib": list(growth.KIBIBYTES), "patterns": hostile},
-        "lookup_us_by_patterns": [list(pair) for pair in patterns],
+        "by_patterns": [size._asdict() for size in patterns],
+        "scan_seconds_by_modules": [list(pair) for pair in modules],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -22,10 +23,14 @@ _EVERY_BUS: Final = 1.5
 # A round over fewer texts than this is too short to be timed, so they are asked several times over; what is asked
 # again is looked up again, as neither side remembers answers.
 _ENOUGH: Final = 1000
+_ODD: Final = 0.01
 
 
 def mixed(catalog: Catalog, count: int) -> list[bytes]:
-    """Return ``count`` different modaliases over all buses of ``catalog``; half of them match nothing."""
+    """Return ``count`` different modaliases over all buses of ``catalog``; half of them match nothing.
+
+    They are what devices would write, but for a share of _ODD.
+    """
     rng = Random(1)  # noqa: S311
     aliases = dict.fromkeys(alias for module in catalog if not module.builtin for alias in module.aliases)
     patterns = [Pattern.parse(alias) for alias in aliases]
@@ -36,8 +41,10 @@ def mixed(catalog: Catalog, count: int) -> list[bytes]:
         fit = [text for text in dict.fromkeys(texts) if b"[" not in text and b"]" not in text]
         return [text for text in fit if bool(catalog.lookup(text)) is matching][: count // 2]
 
-    known = some(queries.derived(devices, count * 2 // 3, rng, odd=0.0), matching=True)
-    unknown = some(queries.strangers(devices, count, rng), matching=False)
+    odd = int(count * _ODD / 2)
+    oddly = queries.derived(devices, odd, rng, odd=0.5)
+    known = some(oddly + queries.derived(devices, count * 2 // 3, rng, odd=0.0), matching=True)
+    unknown = some(queries.near(oddly, rng) + queries.strangers(devices, count, rng), matching=False)
     assert len(known) == len(unknown) == count // 2, (len(known), len(unknown))
     texts = known + unknown
     rng.shuffle(texts)
@@ -94,6 +101,10 @@ def _round(catalog: Catalog, texts: Sequence[bytes]) -> tuple[float, float]:
         for text in each:
             fresh.lookup(text)
 
-    # One text of each bus, as a bus is put in order by the first question about it.
-    firsts = list({text.partition(b":")[0]: text for text in texts}.values())
-    return seconds(lambda: look_up(firsts)), seconds(lambda: look_up(texts))
+    # One text of each bus, as a bus is put in order by the first question about it, and one that no device writes.
+    firsts = [
+        each for text in {text.partition(b":")[0]: text for text in texts}.values() for each in (text, text + b"~")
+    ]
+    building = seconds(lambda: look_up(firsts))
+    gc.collect()  # or what the building left would be collected among the lookups
+    return building, seconds(lambda: look_up(texts))

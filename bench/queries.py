@@ -1,5 +1,8 @@
 """Modaliases to ask for: made from a kernel's own patterns, from a seed, the same in every run.
 
+Most are what a device would write (`bench.devices`). Some are of no shape that any kernel writes: what a star
+stands for is then a word, or a piece of syntax that could mislead a lookup.
+
 The real-kernel tests ask the same questions as the benches, so what is measured is also checked.
 """
 
@@ -8,25 +11,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.core.alias import ANY, STAR, ByteSet, Pattern
+from bench import devices
+from kmodkit.core.alias import ANY, STAR, ByteSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from random import Random
 
-# Digits of the hexadecimal fields of a bus, as its MODALIAS line writes them (scripts/mod/file2alias.c).
-_FIELDS: Final[dict[bytes, dict[bytes, int]]] = {
-    b"pci": {b"v": 8, b"d": 8, b"sv": 8, b"sd": 8, b"bc": 2, b"sc": 2, b"i": 2},
-    b"usb": {
-        b"v": 4, b"p": 4, b"d": 4, b"dc": 2, b"dsc": 2, b"dp": 2, b"ic": 2, b"isc": 2, b"ip": 2, b"in": 2,
-    },
-    b"hid": {b"b": 4, b"g": 4, b"v": 8, b"p": 8},
-    b"hdaudio": {b"v": 8, b"r": 8, b"a": 2},
-    b"pcmcia": {b"m": 4, b"c": 4, b"f": 2, b"fn": 2, b"pfn": 2, b"pa": 8, b"pb": 8, b"pc": 8, b"pd": 8},
-    b"ieee1394": {b"ven": 8, b"mo": 8, b"sp": 8, b"ver": 8},
-    b"sdio": {b"c": 2, b"v": 4, b"d": 4},
-    b"virtio": {b"d": 8, b"v": 8},
-}  # fmt: skip
+    from kmodkit.core.alias import Pattern
+
 _FIELD_NAME: Final = re.compile(rb"[a-z]+\Z")
 _WORDS: Final = (b"", b"x", b"0", b"eth0", b"PNP0C02", b"acme,widget", b"acme,widget_2", b"LENOVO", b"0010:0020")
 # What a lookup could stumble over: separators, wildcards as text, both dashes, bytes above ASCII, long runs.
@@ -55,16 +48,23 @@ def _plausible(before: bytes, rng: Random) -> bytes:
     """Return what a device would say behind ``before``."""
     bus, _, rest = before.partition(b":")
     name = _FIELD_NAME.search(rest)
-    width = _FIELDS.get(bus, {}).get(name[0]) if name else None
+    width = devices.FIELDS.get(bus, {}).get(name[0]) if name else None
     if width is None:
         # Behind the last field of a known bus there is nothing more.
-        return b"" if bus in _FIELDS and rest else rng.choice(_WORDS)
+        return b"" if bus in devices.FIELDS and rest else rng.choice(_WORDS)
     return b"%0*X" % (width, rng.choice((0, 1, rng.getrandbits(8), rng.getrandbits(4 * width))) % 16**width)
 
 
 def derived(patterns: Sequence[Pattern], count: int, rng: Random, *, odd: float = 0.2) -> list[bytes]:
-    """Return ``count`` texts of which each matches at least one of ``patterns``."""
-    return [fill(pattern, rng, odd=odd) for pattern in spread(patterns, count, rng)]
+    """Return ``count`` texts of which each matches at least one of ``patterns``.
+
+    Twice the share ``odd`` of them are filled without regard to the bus, ``odd`` of their wildcards oddly.
+    """
+    out = []
+    for pattern in spread(patterns, count, rng):
+        text = devices.device(pattern, rng) if rng.random() >= 2 * odd else None
+        out.append(fill(pattern, rng, odd=odd) if text is None else text)
+    return out
 
 
 def spread(patterns: Sequence[Pattern], count: int, rng: Random) -> list[Pattern]:
@@ -129,13 +129,9 @@ def near(texts: Iterable[bytes], rng: Random) -> list[bytes]:
 def strangers(patterns: Sequence[Pattern], count: int, rng: Random) -> list[bytes]:
     """Return ``count`` texts of devices nobody has a driver for, on the buses of ``patterns``.
 
-    They are those of real patterns with all digits behind the bus drawn anew; a few may match all the same.
+    They are those of real patterns with other ids; a few may match all the same.
     """
-    out = []
-    for pattern in spread(patterns, count, rng):
-        bus, colon, rest = fill(pattern, rng).partition(b":")
-        out.append(bus + colon + (re.sub(rb"[0-9A-F]", lambda _: b"%X" % rng.getrandbits(4), rest) or b"none"))
-    return out
+    return [devices.stranger(text, rng) for text in derived(patterns, count, rng, odd=0.0)]
 
 
 # --- one machine --------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """The catalog: what it holds, in which order, and what it answers."""
 
+import copy
+import pickle
+
 import pytest
 
 from kmodkit.core.catalog import Catalog, Module
@@ -260,3 +263,33 @@ def test_the_pattern_tree_has_the_aliases_as_written() -> None:
     catalog = chain(Module("a", "a.ko", aliases=("x-y*",)), Module("in", aliases=("z",)))
     assert catalog.pattern_tree().format(lambda value: catalog.modules[value].name) == '"x-y"\n  * -> a'
     assert catalog.pattern_tree(builtin=True).format() == '"z" -> 1'
+
+
+@pytest.mark.parametrize("text", ["x:caf\u00e9-1", "x:caf\u00e9_1", "x:caf\u00e9-1".encode(), b"x:caf\xc3\xa9_1"])
+def test_lookups_take_text_and_bytes_of_any_kind(text: str | bytes) -> None:
+    """Text is encoded, dashes are underscores, and a set that a text holds stays as it is."""
+    catalog = chain(Module("a", "a.ko", aliases=("x:caf\u00e9-?",)), Module("b", "b.ko", aliases=("x:??]-*",)))
+    for _ in range(2):
+        assert names(catalog.lookup(text)) == ["a"]
+        assert names(catalog.lookup("x:[-]-y")) == names(catalog.lookup(b"x:[-]_y")) == ["b"]
+
+
+def test_answers_have_the_order_of_the_catalog_and_each_module_once() -> None:
+    """Two, three or more modules, each by several patterns, whichever pattern is found first."""
+    aliases = {"one": ("pci:v*",), "two": ("pci:*", "pci:v0*"), "three": ("pci:v0*", "pci:v0x", "pci:*x")}
+    catalog = chain(*[Module(name, f"{name}.ko", aliases=aliases[name]) for name in ("three", "one", "two")])
+    assert names(catalog.lookup("pci:v0x")) == ["three", "one", "two"]
+    assert names(catalog.lookup("pci:v1")) == ["one", "two"]
+    assert names(catalog.lookup("pci:x")) == ["three", "two"]
+    assert names(catalog.lookup("pci:")) == ["two"]
+
+
+def test_a_catalog_is_copied_without_its_indexes() -> None:
+    """A copy after lookups is equal and answers the same."""
+    catalog = chain(
+        Module("a", "a.ko", aliases=("pci:v*d*sv*sd*bc*sc*i*",)), Module("b", "b.ko", aliases=("i2c:b",))
+    )
+    assert names(catalog.lookup("i2c:b")) == ["b"]
+    for copied in (pickle.loads(pickle.dumps(catalog)), copy.deepcopy(catalog)):  # noqa: S301 - our own bytes
+        assert copied == catalog
+        assert names(copied.lookup("i2c:b")) == ["b"]

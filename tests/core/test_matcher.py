@@ -6,6 +6,7 @@ import pytest
 
 from kmodkit.core.matcher import Matcher, normalized_text
 from kmodkit.core.matcher.fields import TEMPLATES
+from kmodkit.core.radix import RadixTree
 from kmodkit.errors import PatternError
 
 PCI = b"pci:v00008086d00001591sv00001043sd000085F0bc02sc00i00"
@@ -51,6 +52,91 @@ def test_a_text_of_no_device_is_answered_too(text: bytes) -> None:
     matcher = Matcher([(b"pci:v00008086d*sv*sd*bc*sc*i*", 0), (b"pci*", 1), (b"pci:", 2), (b"*x", 3)])
     hits = (len(text) > 50 and text.startswith(b"pci:"), text[:3] == b"pci", text == b"pci:", text[-1:] == b"x")
     assert matcher.lookup(text) == tuple(number for number, hit in enumerate(hits) if hit)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (b"ieee1394:ven*mo*sp0000609Ever*", b"ieee1094:ven0000000Amo00000000sp0000609Ever00000000"),
+        (b"i2c:x", b"i2c:y"),
+        (b"platform:pmem*", b"plat:pmem"),
+        (b"usb:v0B95p*d*dc*dsc*dp*ic*isc*ip*in*", b"usbx:v0B95p1790d0100dc00dsc00dp00icFFiscFFip00in00"),
+    ],
+)
+def test_a_bus_of_nearly_the_same_name_is_another(pattern: bytes, text: bytes) -> None:
+    """Texts are led to a bus by their first bytes, and only what matches as a whole is found there."""
+    matcher = Matcher([(pattern, 7), (text[:8] + b"*", 8), (b"?" * len(text), 9)])
+    assert matcher.lookup(text) == (8, 9)
+    assert Matcher([(pattern, 7), (text[:8] + b"*", 8)]).lookup(text) == (8,)
+    assert not found(pattern, text)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "text", "values"),
+    [
+        ([b"serio:ty06pr*id*ex*"], b"serio:ty06pr00id00ex00", (0,)),
+        ([b"serio:ty06pr*id*ex*"], b"serio:ty06prAidBexC", (0,)),
+        ([b"serio:ty06pr*id*ex*"], b"serio:ty05pr00id00ex00", ()),
+        ([b"serio:ty6pr*", b"serio:ty06pr*id*ex*"], b"serio:ty6pr00id00ex00", (0,)),
+        ([b"serio:ty0[56]pr*id*ex*", b"serio:ty07*"], b"serio:ty05prx", ()),
+        ([b"serio:ty0[56]pr*id*ex*", b"serio:ty07*"], b"serio:ty05pridex", (0,)),
+        ([b"serio:ty06", b"serio", b"serio:"], b"serio", (1,)),
+        ([b"serio:ty06", b"serio:x", b"serio:"], b"serio:", (2,)),
+        ([b"serio:ty06pr*id*ex*", b"serix:*", b"serixx"], b"serixx", (2,)),
+    ],
+)
+def test_a_bus_whose_patterns_all_fix_the_first_field(
+    patterns: list[bytes], text: bytes, values: tuple[int, ...]
+) -> None:
+    """What begins otherwise matches none of them, of whatever shape it is, but whole texts are found."""
+    assert Matcher([(pattern, number) for number, pattern in enumerate(patterns)]).lookup(text) == values
+
+
+def test_texts_of_other_shapes_among_many_patterns_of_one_vendor() -> None:
+    """They are led to a few patterns by what they begin with, or to many that differ behind their first star."""
+    ends = [b"*sc%02Xi*" % number for number in range(100)] + [
+        b"",
+        b"*",
+        b"*x",
+        b"**sc01**i*",
+        b"?*sc02i*",
+        b"*[s]c03i*",
+    ]
+    pairs = [(b"pci:v00008086d" + end, number) for number, end in enumerate(ends)]
+    pairs += [(b"pci:v00008086d0000%04Xsv*sd*bc*sc*i*" % number, 1000 + number) for number in range(100)]
+    texts = [
+        b"sc63i",
+        b"",
+        b"x",
+        b"sc01i",
+        b"sc01iisc01ii",
+        b"_sc02i",
+        b"sc03i0",
+        b"00000010svsdbcsci",
+        b"00000010sv",
+    ]
+    matcher, tree = Matcher(pairs), RadixTree()
+    for pattern, number in pairs:
+        tree.add(pattern, number)
+    for text in [b"pci:v00008086d" + text for text in texts] + [b"pci:v00008087d", b"pci:v0000808"]:
+        assert matcher.lookup(text) == tuple(sorted(tree.lookup(text))), text
+
+
+def test_many_literals_between_stars() -> None:
+    """Where there are too many to search a text for each, those it may hold are found by how they begin."""
+    pairs = [(b"dmi*:svn*%04X*:pn*%d*" % (number * 7, number % 3), number) for number in range(400)]
+    pairs += [(b"dmi*:svn*%d*:pn*" % number, 400 + number) for number in range(10)]
+    matcher, tree = Matcher(pairs), RadixTree()
+    for pattern, number in pairs:
+        tree.add(pattern, number)
+    for text in (
+        b"dmi:bvnx:svn0007000E00:pn1:",
+        b"dmi:svn:pn0007:",
+        b"dmi:svn0AE9svn0AE2:pn:pn0",
+        b"dmi:svn00:pn12",
+        b"dmi:",
+    ):
+        assert matcher.lookup(text) == tuple(sorted(tree.lookup(text))), text
 
 
 def test_values_are_ascending_and_come_once() -> None:

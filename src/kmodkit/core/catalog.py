@@ -16,7 +16,7 @@ from kmodkit.core.radix import RadixTree
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kmodkit.core.modinfo import ModuleInfo
     from kmodkit.core.rules import Rule
@@ -118,6 +118,8 @@ class Catalog:
     modules: tuple[Module, ...]
     _positions: dict[str, int] = field(init=False, repr=False, compare=False)
     _indexes: dict[bool, Index] = field(init=False, repr=False, compare=False)
+    # What `lookup` asks for what is loadable, once its index is there and has a way of its own to answer.
+    _answer: Callable[[bytes], tuple[Module, ...]] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         positions: dict[str, int] = {}
@@ -126,6 +128,10 @@ class Catalog:
                 raise ArgumentError(f"two modules are called {module.name!r}")
         object.__setattr__(self, "_positions", positions)
         object.__setattr__(self, "_indexes", {})
+        object.__setattr__(self, "_answer", None)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.modules,)  # the indexes are made again when they are needed
 
     @classmethod
     def from_modinfo(
@@ -182,16 +188,14 @@ class Catalog:
         ``-`` and ``_`` count as equal. What is built in is left out unless ``builtin``: nothing has to be
         loaded for it. Raises PatternError where a module made by hand has an alias with a NUL.
         """
-        text = modalias if isinstance(modalias, bytes) else to_bytes(modalias)
-        if 45 in text:  # "-": most texts have none, and a call more would be a tenth of a lookup
-            text = normalize_alias(text)
-        index = self._indexes.get(False)
-        if index is None:
-            index = self._index(builtin=False)
-        found = index.lookup(text)
-        if builtin:
-            found = tuple(sorted({*found, *self._index(builtin=True).lookup(text)}))
-        return tuple([self._at(position) for position in found]) if found else ()
+        if isinstance(modalias, str):
+            modalias = modalias.encode() if modalias.isascii() else to_bytes(modalias)
+        if 45 in modalias:  # "-": most texts have none, and a call more would be a tenth of a lookup
+            modalias = normalize_alias(modalias) if 91 in modalias else modalias.replace(b"-", b"_")
+        answer = self._answer
+        if answer is None or builtin:
+            return self._lookup(modalias, builtin=builtin)
+        return answer(modalias)
 
     def resolve(self, name: str) -> tuple[Module, ...]:
         """Return what modprobe would take ``name`` for: a module of that name, else those with that alias.
@@ -308,6 +312,16 @@ class Catalog:
                 for alias in module.aliases:
                     tree.add(alias, position)
         return tree
+
+    def _lookup(self, text: bytes, *, builtin: bool) -> tuple[Module, ...]:
+        """Do what `lookup` does for a normalised text, by any index."""
+        index = self._index(builtin=False)
+        if isinstance(index, Matcher):
+            object.__setattr__(self, "_answer", index.answering(self.modules))
+        found = index.lookup(text)
+        if builtin:
+            found = tuple(sorted({*found, *self._index(builtin=True).lookup(text)}))
+        return tuple([self._at(position) for position in found])
 
     def _at(self, position: int) -> Module:
         return self.modules[position]

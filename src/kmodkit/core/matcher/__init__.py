@@ -8,7 +8,8 @@ pattern                                   way
 ========================================  ==================================================================
 ``i2c:ee1004``, no wildcard               one dict of whole texts
 ``pci:v00008086d00001591sv*sd*bc*sc*i*``  dicts by the fields that are fixed (`fields`), for a text of the
-                                          bus's canonical shape; other texts take the next ways
+                                          bus's canonical shape; for other texts they are kept by what they
+                                          begin with (`odd`)
 ``mdio:0000????``, no star                dicts by the bytes that are fixed (`globs`)
 ``pnp:dPNP0501*``                         sorted beginnings, each leading to the shorter ones (`globs`)
 ``of:N*T*Cacme,eth``, ``acpi*:PNP0C14:*``  patterns that differ in their last literal only: what stands at the
@@ -16,9 +17,10 @@ pattern                                   way
 the rest                                  a literal is searched, and where it is there the whole is matched
 ========================================  ==================================================================
 
-A text is first led to the patterns of its bus, what stands before its first ``:``. A pattern with a wildcard
-before its ``:`` can match on several buses, and is asked on each where its beginning allows. Each bus is put in
-order by the first question about it: pci takes 65 ms, all take 480, and most programs ask about few.
+A text is first led to the patterns of its bus, by its first four bytes where these say which it is, else by what
+stands before its first ``:``. A pattern with a wildcard before its ``:`` can match on several buses, and is asked
+on each where its beginning allows. Each bus is put in order by the first question about it: pci takes 65 ms, all
+take 480, and most programs ask about few.
 
 No result is remembered. The time is at most that of matching each pattern of the bus, each bounded by pattern
 times text (`kmodkit.core.alias`); the few regular expressions are atomic, so nothing backtracks.
@@ -26,18 +28,20 @@ times text (`kmodkit.core.alias`); the few regular expressions are atomic, so no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import ref
 
 from kmodkit.core.alias import Pattern
 from kmodkit.core.matcher.fields import TEMPLATES, FieldIndex
 from kmodkit.core.matcher.globs import GlobIndex, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from kmodkit.core.matcher.globs import Pair, Values
+    from kmodkit.core.matcher.globs import Lookup, Pair, Values
 
-    Lookup: TypeAlias = "Callable[[bytes], Values]"
+T = TypeVar("T")
+_WAY: Final = slice(4)  # of a text: what most buses are told apart by
 
 
 class Matcher:
@@ -51,14 +55,18 @@ class Matcher:
     (0, 1)
     """
 
-    __slots__ = ("_buses", "_exact", "_groups", "_loose", "_other")
+    __slots__ = ("__weakref__", "_buses", "_exact", "_groups", "_loose", "_other", "_ways")
 
-    def __init__(self, pairs: Iterable[Pair]) -> None:
+    def __init__(self, pairs: Iterable[tuple[bytes, int]]) -> None:
         exact: dict[bytes, Values] = {}
         groups: dict[bytes, list[Pair]] = {}
         loose: list[Pair] = []
-        for pair in pairs:
-            text, value = pair
+        values: Values = ()
+        for text, value in pairs:
+            # The patterns of a module come one after the other: one tuple for all, so that less memory is touched.
+            if not values or value != values[0]:
+                values = (value,)
+            pair = (text, values)
             bus, colon, _ = text.partition(b":")
             group = groups.get(bus) if colon else None
             if group is None:
@@ -71,31 +79,74 @@ class Matcher:
             if group is not None and (42 in text or bus in TEMPLATES or not is_plain(text)):
                 group.append(pair)
             else:
-                exact[text] = (*exact.get(text, ()), value)
+                exact[text] = exact[text] + values if text in exact else values
         for text, _ in loose:
             head = text.partition(b"*")[0]
             if is_plain(head) and 58 not in head:  # acpi*:PNP0C14:* is mostly asked as acpi:PNP0C14:
                 groups.setdefault(head, [])
-        self._exact = {
-            text: values if len(values) == 1 else tuple(sorted({*values})) for text, values in exact.items()
-        }
+        self._exact = {text: each if len(each) == 1 else tuple(sorted({*each})) for text, each in exact.items()}
         self._groups = groups
-        self._loose = GlobIndex(loose, exact=self._exact)
+        self._loose = GlobIndex(loose, exact=self._exact, by_length=False)
         self._other: Lookup = self._loose.lookup
-        # Buses without wildcards, such as i2c and platform, are told apart at once.
-        self._buses: dict[bytes, Lookup | None] = {
-            bus: _Unbuilt(self, bus) if group or self._loose.below(bus) else None for bus, group in groups.items()
+        # Buses without wildcards, such as i2c, are answered by the dict itself.
+        self._buses: dict[bytes, Lookup] = {
+            bus: _Unbuilt(self, bus) if group or self._loose.below(bus) else self._exact.get
+            for bus, group in groups.items()
         }
+        self._ways: dict[bytes, Lookup] = {}
+        for way, buses in self._first_bytes().items():
+            if len(buses) == 1:
+                self._ways[way] = self._buses[buses[0]]
+
+    def _first_bytes(self) -> dict[bytes, list[bytes]]:
+        """Return four bytes to the buses that begin so, where no other pattern than theirs does.
+
+        That is a slice where finding the ``:`` is a search: 0.1 us less. All texts that begin with these bytes
+        come to that bus then, also those of buses that nobody has a pattern for.
+        """
+        found: dict[bytes, list[bytes]] = {}
+        for bus in self._groups:
+            # The shape of ieee1394 has zeros in its name, and is that of ieee1234, too.
+            named = bus not in TEMPLATES or TEMPLATES[bus].text.startswith(bus)
+            if named and len(bus) >= _WAY.stop - 1:
+                found.setdefault((bus + b":")[_WAY], []).append(bus)
+        heads = self._loose.heads
+        return {way: buses for way, buses in found.items() if not any(_meet(way, head) for head in heads)}
 
     def lookup(self, text: bytes) -> Values:
         """Return the values of every pattern that matches the whole of ``text``, ascending, each once."""
         # A text without ":" may be taken for a bus of its name, which is right, too: all that is kept there either
         # has the ":" and is compared, or begins with less than the name.
-        bus = self._buses.get(text.partition(b":")[0], self._other)
-        if bus is None:
-            return self._exact.get(text, ())
-        found = bus(text)
+        look = self._ways.get(text[_WAY]) or self._buses.get(text.partition(b":")[0], self._other)
+        found = look(text) or ()
         return found if len(found) < 2 else tuple(sorted({*found}))
+
+    def answering(self, answers: Sequence[T]) -> Callable[[bytes], tuple[T, ...]]:
+        """Return `lookup` with ``answers[value]`` in the place of each value.
+
+        It is that of a catalog, as a function over local names, with the tuples of single answers made before.
+        """
+        way_of, bus_of = self._ways.get, self._buses.get
+        part = _WAY
+        alone = [(answer,) for answer in answers]
+
+        def answer(text: bytes) -> tuple[T, ...]:
+            look = way_of(text[part])
+            if look is None:
+                look = bus_of(text.partition(b":")[0], self._other)
+            found = look(text)
+            if not found:
+                return ()
+            if len(found) == 1:
+                return alone[found[0]]
+            if len(found) == 2:  # most of those with more than one: a tenth of the time of sorting
+                low, high = found
+                if low == high:
+                    return alone[low]
+                return (answers[low], answers[high]) if low < high else (answers[high], answers[low])
+            return tuple([answers[value] for value in sorted({*found})])
+
+        return answer
 
     def build(self, bus: bytes) -> Lookup:
         """Put the patterns of one bus in order, for this lookup and the later ones."""
@@ -107,8 +158,17 @@ class Matcher:
             if template is None
             else FieldIndex(template, group, bundles, self._exact)
         )
+        unbuilt = self._buses[bus]
         lookup = self._buses[bus] = index.lookup
+        way = (bus + b":")[_WAY]
+        if self._ways.get(way) is unbuilt:
+            self._ways[way] = lookup
         return lookup
+
+
+def _meet(one: bytes, other: bytes) -> bool:
+    """Return whether a text can begin with both."""
+    return one.startswith(other) or other.startswith(one)
 
 
 class _Unbuilt:
@@ -117,11 +177,13 @@ class _Unbuilt:
     __slots__ = ("_bus", "_matcher")
 
     def __init__(self, matcher: Matcher, bus: bytes) -> None:
-        self._matcher = matcher
+        # The matcher has this one, and a cycle would keep its tables until the garbage collector looks.
+        self._matcher = ref(matcher)
         self._bus = bus
 
-    def __call__(self, text: bytes) -> Values:
-        return self._matcher.build(self._bus)(text)
+    def __call__(self, text: bytes) -> Values | None:
+        matcher = self._matcher()
+        return matcher.build(self._bus)(text) if matcher is not None else None
 
 
 def normalized_text(alias: bytes) -> bytes:

@@ -12,13 +12,15 @@ from kmodkit.core.alias import ANY, STAR, ByteSet, Pattern
 from kmodkit.core.matcher.pieces import PieceTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from kmodkit.core.alias import Token
 
-    Pair: TypeAlias = "tuple[bytes, int]"  # the text of a pattern, and what it is for
     Values: TypeAlias = "tuple[int, ...]"
-    Rest: TypeAlias = "tuple[str, Pattern, int]"
+    Pair: TypeAlias = "tuple[bytes, Values]"  # the text of a pattern, and what it is for
+    Rest: TypeAlias = "tuple[str, Pattern, Values]"
+    Pending: TypeAlias = "tuple[tuple[Token, ...], Values]"
+    Lookup: TypeAlias = "Callable[[bytes], Values | None]"
 
 MAX_ALTERNATIVES: Final = 64
 """How many patterns without sets one with sets may become."""
@@ -30,111 +32,181 @@ _FEW: Final = 6  # lengths of beginnings that are sooner tried one by one
 class GlobIndex:
     """Any patterns; ``bundles`` are those of other beginnings, which fit all texts that come here.
 
-    ``exact`` has patterns without wildcards, as whole texts.
+    ``exact`` has patterns without wildcards, as whole texts. Patterns without a star are kept by their length,
+    where `below` does not see them, unless ``by_length`` is False. ``lookup`` returns the values of every pattern
+    that matches a text, in no order, some of them twice, or None for no value. It is a
+    function made for what there is, as what there can be would have to be looked at in each lookup.
     """
 
-    __slots__ = ("_bundles", "_exact", "_fixed", "_heads", "_lengths", "_nodes")
+    __slots__ = ("_nodes", "lookup")
+    lookup: Lookup
 
     def __init__(
-        self, pairs: Iterable[Pair], bundles: Sequence[Bundle] = (), exact: Mapping[bytes, Values] | None = None
+        self,
+        pairs: Iterable[Pair],
+        bundles: Sequence[Bundle] = (),
+        exact: Mapping[bytes, Values] | None = None,
+        *,
+        by_length: bool = True,
     ) -> None:
         nodes: dict[bytes, Bundle] = {}
         fixed = _FixedBuilder()
-        for text, value in pairs:
+        for text, values in pairs:
             star = text.find(b"*")
             if star == len(text) - 1 >= 0 and is_plain(text[:star]):  # many, and nothing to take apart
                 tokens: tuple[Token, ...] = (STAR,)
                 head = text[:star]
             else:
                 tokens = Pattern.parse(text).tokens
-                if STAR not in tokens and fixed.add(tokens, value):
+                if by_length and STAR not in tokens and fixed.add(tokens, values):
                     continue
                 head = tokens[0] if tokens and isinstance(tokens[0], bytes) else b""
                 tokens = tokens[bool(head) :]
             node = nodes.get(head)
             if node is None:
                 node = nodes[head] = Bundle(head)
-            node.add(tokens, value)
-        self._exact = exact if exact is not None else {}
-        self._bundles = tuple(bundles)
-        self._nodes = sorted(nodes.values(), key=lambda node: node.head)
-        self._heads = [node.head for node in self._nodes]
-        self._lengths: tuple[tuple[int, dict[bytes, Bundle]], ...] | None = None
-        lengths = {len(head) for head in nodes}
-        if len(lengths) <= _FEW:
-            by_length = [
-                (length, {h: node for h, node in nodes.items() if len(h) == length}) for length in lengths
-            ]
-            self._lengths = tuple(by_length)
-        self._fixed = fixed.masks
-        open_nodes: list[Bundle] = []
-        for node in self._nodes:
-            while open_nodes and not node.head.startswith(open_nodes[-1].head):
-                open_nodes.pop()
-            node.shorter = open_nodes[-1] if open_nodes else None
-            open_nodes.append(node)
+            node.add(tokens, values)
+        self._nodes = nodes
+        exact = exact if exact is not None else {}
+        heads = _by_heads(nodes) if nodes else None
+        if not (fixed.masks or bundles):
+            self.lookup = exact.get if heads is None else _with_exact(heads, exact)
+        else:
+            self.lookup = _with_all(heads, exact, fixed.masks, tuple(bundles))
 
     def below(self, text: bytes) -> tuple[Bundle, ...]:
         """Return what is kept for the beginnings of ``text``."""
-        shown = text.decode("latin-1")
-        return tuple(node for node in self._nodes if shown.startswith(node.head))
+        return tuple(node for head, node in sorted(self._nodes.items()) if text.startswith(head))
 
-    def lookup(self, data: bytes) -> Values:
-        """Return the values of every pattern that matches ``data``, in no order, some of them twice."""
-        found = self._exact.get(data, ())
-        if self._fixed and len(data) in self._fixed:
-            for cut, values in self._fixed[len(data)]:
-                found += values.get(cut(data), ())
-        if self._lengths is not None and not self._bundles:
-            # pnp, platform and most buses have beginnings of a few lengths: 0.24 us, and 0.89 by bisecting.
-            for length, table in self._lengths:
-                node = table.get(data[:length])
-                if node is not None:
-                    found += node.lookup(data.decode("latin-1"))
-            return found
+    @property
+    def heads(self) -> tuple[bytes, ...]:
+        """What patterns begin with, apart from those kept by their length."""
+        return tuple(self._nodes)
+
+
+def _by_heads(nodes: Mapping[bytes, Bundle]) -> tuple[slice, Container[bytes], Callable[[bytes], Values]]:
+    """Return a function for the texts that begin with a head, and the slice of a text that begins one of these."""
+    shortest = slice(min(map(len, nodes)))
+    begins = frozenset(head[shortest] for head in nodes)
+    lengths = {len(head) for head in nodes}
+    if len(lengths) > _FEW:
+        return shortest, begins, _bisecting(nodes)
+    plain = {head: node.values for head, node in nodes.items() if node.plain}
+    if len(lengths) == 1 and len(plain) == len(nodes):
+        return shortest, plain, lambda data: plain[data[shortest]]
+    if len(nodes) == 1:
+        (only,) = nodes.values()
+        return shortest, begins, lambda data: only.lookup(data.decode("latin-1"))
+    tables = tuple((slice(n), {head: node for head, node in nodes.items() if len(head) == n}) for n in lengths)
+
+    def lookup(data: bytes) -> Values:
+        # cpu and most buses have beginnings of a few lengths: 0.24 us, and 0.89 by bisecting.
+        found: Values = ()
         text = data.decode("latin-1")
-        for bundle in self._bundles:
-            found += bundle.lookup(text)
+        for part, table in tables:
+            node = table.get(data[part])
+            if node is not None:
+                found += node.lookup(text)
+        return found
+
+    return shortest, begins, lookup
+
+
+def _bisecting(nodes: Mapping[bytes, Bundle]) -> Callable[[bytes], Values]:
+    ordered = sorted(nodes.values(), key=lambda node: node.head)
+    heads = [node.head for node in ordered]
+    open_nodes: list[Bundle] = []
+    for node in ordered:
+        while open_nodes and not node.head.startswith(open_nodes[-1].head):
+            open_nodes.pop()
+        node.shorter = open_nodes[-1] if open_nodes else None
+        open_nodes.append(node)
+
+    def lookup(data: bytes) -> Values:
         # All beginnings of the text that are in the list sort before it, and the last of those that do leads,
         # over its own beginnings, to each of them.
-        place = bisect_right(self._heads, text)
-        node = self._nodes[place - 1] if place else None
+        found: Values = ()
+        text = data.decode("latin-1")
+        place = bisect_right(heads, text)
+        node = ordered[place - 1] if place else None
         while node is not None:
             if text.startswith(node.head):
                 found += node.lookup(text)
             node = node.shorter
         return found
 
+    return lookup
+
+
+def _with_exact(
+    heads: tuple[slice, Container[bytes], Callable[[bytes], Values]], exact: Mapping[bytes, Values]
+) -> Lookup:
+    part, begins, globs = heads
+    whole = exact.get
+
+    def lookup(data: bytes) -> Values | None:
+        if data[part] in begins:
+            return whole(data, ()) + globs(data)
+        return whole(data)
+
+    return lookup
+
+
+def _with_all(
+    heads: tuple[slice, Container[bytes], Callable[[bytes], Values]] | None,
+    exact: Mapping[bytes, Values],
+    fixed: Mapping[int, Sequence[tuple[Callable[[bytes], object], Mapping[object, Values]]]],
+    bundles: tuple[Bundle, ...],
+) -> Lookup:
+    part, begins, globs = heads or (slice(0), (), lambda _: ())
+
+    def lookup(data: bytes) -> Values:
+        found = exact.get(data, ())
+        for cut, values in fixed.get(len(data), ()):
+            found += values.get(cut(data), ())
+        if bundles:
+            text = data.decode("latin-1")
+            for bundle in bundles:
+                found += bundle.lookup(text)
+        return found + globs(data) if data[part] in begins else found
+
+    return lookup
+
 
 class Bundle:
     """The patterns that begin with the literal ``head``; texts that are looked up begin so too."""
 
-    __slots__ = ("_pending", "_pieces", "_rest", "_values", "head", "shorter")
+    __slots__ = ("_pending", "_pieces", "_rest", "head", "shorter", "values")
 
     def __init__(self, head: bytes) -> None:
         self.head = head.decode("latin-1")
         self.shorter: Bundle | None = None  # that of the next shorter beginning of this one
-        self._values: Values = ()
-        self._pending: list[tuple[tuple[Token, ...], int]] = []
+        self.values: Values = ()  # of patterns that end in a star behind the head
+        self._pending: list[Pending] = []
         self._pieces: PieceTree | None = None
         self._rest: tuple[Rest, ...] = ()
 
-    def add(self, tokens: tuple[Token, ...], value: int) -> None:
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing but patterns that end in a star behind ``head``."""
+        return not (self._pending or self._pieces or self._rest)
+
+    def add(self, tokens: tuple[Token, ...], values: Values) -> None:
         """Add what follows ``head`` in a pattern."""
         if tokens == (STAR,):
-            self._values = (*self._values, value)
+            self.values += values
         else:
-            self._pending.append((tokens, value))
+            self._pending.append((tokens, values))
 
     def _arrange(self) -> None:
         pieces = PieceTree()
         rest: list[Rest] = []
-        for tokens, value in self._pending:
-            if pieces.add(tokens, value):
+        for tokens, values in self._pending:
+            if pieces.add(tokens, values):
                 self._pieces = pieces
             else:
                 needle = max((token for token in tokens if isinstance(token, bytes)), key=len, default=b"")
-                rest.append((needle.decode("latin-1"), Pattern(tokens), value))
+                rest.append((needle.decode("latin-1"), Pattern(tokens), values))
         self._rest = tuple(rest)
         self._pending = []
 
@@ -142,13 +214,13 @@ class Bundle:
         """Return the values of every pattern that matches ``text``, whose characters are bytes."""
         if self._pending:
             self._arrange()
-        found = self._values
+        found = self.values
         start = len(self.head)
         if self._pieces is not None:
             found += self._pieces.lookup(text, start)
-        for needle, pattern, value in self._rest:
+        for needle, pattern, values in self._rest:
             if needle in text and pattern.matches(text[start:].encode("latin-1")):
-                found = (*found, value)
+                found += values
         return found
 
 
@@ -159,7 +231,7 @@ class _FixedBuilder:
         self.masks: dict[int, list[tuple[Callable[[bytes], object], dict[object, Values]]]] = {}
         self._named: dict[tuple[int, tuple[tuple[int, int], ...]], dict[object, Values]] = {}
 
-    def add(self, tokens: tuple[Token, ...], value: int) -> bool:
+    def add(self, tokens: tuple[Token, ...], values: Values) -> bool:
         """Add a pattern; return whether it could be written without sets."""
         choices: list[list[bytes]] = []
         places: list[tuple[int, int]] = []
@@ -184,7 +256,7 @@ class _FixedBuilder:
             self.masks.setdefault(pos, []).append((cut, table))
         for pieces in itertools.product(*choices):
             key = cut(b"".join(pieces))
-            table[key] = (*table.get(key, ()), value)
+            table[key] = table.get(key, ()) + values
         return True
 
 
