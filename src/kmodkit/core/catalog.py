@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from kmodkit.core.graph import find_cycles, hard_order, load_order
-from kmodkit.core.matcher import Matcher, normalized_text
+from kmodkit.core.matcher import WAY, Matcher, normalized_text
 from kmodkit.core.modinfo import SoftDeps, entries, split_depends, split_softdeps, split_weakdeps
 from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes
 from kmodkit.core.radix import RadixTree
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from kmodkit.core.matcher.globs import Lookup
     from kmodkit.core.modinfo import ModuleInfo
     from kmodkit.core.rules import Rule
     from kmodkit.core.selection import Selection
@@ -118,8 +119,10 @@ class Catalog:
     modules: tuple[Module, ...]
     _positions: dict[str, int] = field(init=False, repr=False, compare=False)
     _indexes: dict[bool, Index] = field(init=False, repr=False, compare=False)
-    # What `lookup` asks for what is loadable, once its index is there and has a way of its own to answer.
-    _answer: Callable[[bytes], tuple[Module, ...]] | None = field(init=False, repr=False, compare=False)
+    # What `lookup` asks for what is loadable, once its index is there and is a `Matcher`, and single answers.
+    _ways: Mapping[bytes, Lookup] | None = field(init=False, repr=False, compare=False)
+    _elsewhere: Lookup = field(init=False, repr=False, compare=False)
+    _alone: Sequence[tuple[Module]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         positions: dict[str, int] = {}
@@ -128,7 +131,7 @@ class Catalog:
                 raise ArgumentError(f"two modules are called {module.name!r}")
         object.__setattr__(self, "_positions", positions)
         object.__setattr__(self, "_indexes", {})
-        object.__setattr__(self, "_answer", None)
+        object.__setattr__(self, "_ways", None)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.modules,)  # the indexes are made again when they are needed
@@ -188,14 +191,19 @@ class Catalog:
         ``-`` and ``_`` count as equal. What is built in is left out unless ``builtin``: nothing has to be
         loaded for it. Raises PatternError where a module made by hand has an alias with a NUL.
         """
-        if isinstance(modalias, str):
-            modalias = modalias.encode() if modalias.isascii() else to_bytes(modalias)
+        if type(modalias) is not bytes:
+            modalias = to_bytes(modalias)
         if 45 in modalias:  # "-": most texts have none, and a call more would be a tenth of a lookup
             modalias = normalize_alias(modalias) if 91 in modalias else modalias.replace(b"-", b"_")
-        answer = self._answer
-        if answer is None or builtin:
+        ways = self._ways
+        if ways is None or builtin:
             return self._lookup(modalias, builtin=builtin)
-        return answer(modalias)
+        # What `Matcher.lookup` does, and the tuples of single answers made before: a sixth of hdaudio's time.
+        look = ways.get(modalias[WAY])
+        found = look(modalias) if look is not None else self._elsewhere(modalias)
+        if not found:
+            return ()
+        return self._alone[found[0]] if len(found) == 1 else self._ordered(found)
 
     def resolve(self, name: str) -> tuple[Module, ...]:
         """Return what modprobe would take ``name`` for: a module of that name, else those with that alias.
@@ -317,11 +325,23 @@ class Catalog:
         """Do what `lookup` does for a normalised text, by any index."""
         index = self._index(builtin=False)
         if isinstance(index, Matcher):
-            object.__setattr__(self, "_answer", index.answering(self.modules))
+            object.__setattr__(self, "_ways", index.ways)
+            object.__setattr__(self, "_elsewhere", index.elsewhere)
+            object.__setattr__(self, "_alone", [(module,) for module in self.modules])
         found = index.lookup(text)
         if builtin:
             found = tuple(sorted({*found, *self._index(builtin=True).lookup(text)}))
         return tuple([self._at(position) for position in found])
+
+    def _ordered(self, found: tuple[int, ...]) -> tuple[Module, ...]:
+        """Return the modules at the positions ``found``, in their order and each once."""
+        if len(found) == 2:  # most of those with more than one: a tenth of the time of sorting
+            low, high = found
+            if low == high:
+                return self._alone[low]
+            modules = self.modules
+            return (modules[low], modules[high]) if low < high else (modules[high], modules[low])
+        return tuple([self.modules[position] for position in sorted({*found})])
 
     def _at(self, position: int) -> Module:
         return self.modules[position]

@@ -66,7 +66,7 @@ class WireCatalog(Catalog):
         set_slot = object.__setattr__  # the base is frozen
         set_slot(self, "_file", MetaFile(data, source=source))
         set_slot(self, "_indexes", {})
-        set_slot(self, "_answer", None)
+        set_slot(self, "_ways", None)
         set_slot(self, "_read_modules", {})
         set_slot(self, "_all", None)
 

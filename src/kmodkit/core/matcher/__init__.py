@@ -28,7 +28,7 @@ times text (`kmodkit.core.alias`); the few regular expressions are atomic, so no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from kmodkit.core.alias import Pattern
@@ -36,12 +36,12 @@ from kmodkit.core.matcher.fields import TEMPLATES, FieldIndex
 from kmodkit.core.matcher.globs import GlobIndex, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from kmodkit.core.matcher.globs import Lookup, Pair, Values
 
-T = TypeVar("T")
-_WAY: Final = slice(4)  # of a text: what most buses are told apart by
+WAY: Final = slice(4)
+"""The place of a text by which most buses are told apart: the key in `Matcher.ways`."""
 
 
 class Matcher:
@@ -55,7 +55,7 @@ class Matcher:
     (0, 1)
     """
 
-    __slots__ = ("__weakref__", "_buses", "_exact", "_groups", "_loose", "_other", "_ways")
+    __slots__ = ("__weakref__", "_buses", "_exact", "_groups", "_loose", "_other", "ways")
 
     def __init__(self, pairs: Iterable[tuple[bytes, int]]) -> None:
         exact: dict[bytes, Values] = {}
@@ -93,10 +93,11 @@ class Matcher:
             bus: _Unbuilt(self, bus) if group or self._loose.below(bus) else self._exact.get
             for bus, group in groups.items()
         }
-        self._ways: dict[bytes, Lookup] = {}
+        # A caller may do what `lookup` does with it: a call in Python is an eighth of a short lookup.
+        self.ways: dict[bytes, Lookup] = {}
         for way, buses in self._first_bytes().items():
             if len(buses) == 1:
-                self._ways[way] = self._buses[buses[0]]
+                self.ways[way] = self._buses[buses[0]]
 
     def _first_bytes(self) -> dict[bytes, list[bytes]]:
         """Return four bytes to the buses that begin so, where no other pattern than theirs does.
@@ -108,8 +109,8 @@ class Matcher:
         for bus in self._groups:
             # The shape of ieee1394 has zeros in its name, and is that of ieee1234, too.
             named = bus not in TEMPLATES or TEMPLATES[bus].text.startswith(bus)
-            if named and len(bus) >= _WAY.stop - 1:
-                found.setdefault((bus + b":")[_WAY], []).append(bus)
+            if named and len(bus) >= WAY.stop - 1:
+                found.setdefault((bus + b":")[WAY], []).append(bus)
         heads = self._loose.heads
         return {way: buses for way, buses in found.items() if not any(_meet(way, head) for head in heads)}
 
@@ -117,36 +118,15 @@ class Matcher:
         """Return the values of every pattern that matches the whole of ``text``, ascending, each once."""
         # A text without ":" may be taken for a bus of its name, which is right, too: all that is kept there either
         # has the ":" and is compared, or begins with less than the name.
-        look = self._ways.get(text[_WAY]) or self._buses.get(text.partition(b":")[0], self._other)
-        found = look(text) or ()
+        found = (self.ways.get(text[WAY]) or self.elsewhere)(text) or ()
         return found if len(found) < 2 else tuple(sorted({*found}))
 
-    def answering(self, answers: Sequence[T]) -> Callable[[bytes], tuple[T, ...]]:
-        """Return `lookup` with ``answers[value]`` in the place of each value.
+    def elsewhere(self, text: bytes) -> Values | None:
+        """Return the values of every pattern that matches ``text``, where none of the `ways` is for it.
 
-        It is that of a catalog, as a function over local names, with the tuples of single answers made before.
+        As from those, they are in no order, some may be there twice, and there may be None for no value.
         """
-        way_of, bus_of = self._ways.get, self._buses.get
-        part = _WAY
-        alone = [(answer,) for answer in answers]
-
-        def answer(text: bytes) -> tuple[T, ...]:
-            look = way_of(text[part])
-            if look is None:
-                look = bus_of(text.partition(b":")[0], self._other)
-            found = look(text)
-            if not found:
-                return ()
-            if len(found) == 1:
-                return alone[found[0]]
-            if len(found) == 2:  # most of those with more than one: a tenth of the time of sorting
-                low, high = found
-                if low == high:
-                    return alone[low]
-                return (answers[low], answers[high]) if low < high else (answers[high], answers[low])
-            return tuple([answers[value] for value in sorted({*found})])
-
-        return answer
+        return self._buses.get(text.partition(b":")[0], self._other)(text)
 
     def build(self, bus: bytes) -> Lookup:
         """Put the patterns of one bus in order, for this lookup and the later ones."""
@@ -160,9 +140,9 @@ class Matcher:
         )
         unbuilt = self._buses[bus]
         lookup = self._buses[bus] = index.lookup
-        way = (bus + b":")[_WAY]
-        if self._ways.get(way) is unbuilt:
-            self._ways[way] = lookup
+        way = (bus + b":")[WAY]
+        if self.ways.get(way) is unbuilt:
+            self.ways[way] = lookup
         return lookup
 
 

@@ -193,8 +193,17 @@ def _closed_reader(
             return whole(text)  # whatever its shape is, so that is not looked at
         if text.translate(ZEROS) != shape:
             return odd(text)
+        found: Values = ()
         lead = firsts[piece]
-        found = () if lead is None else _follow(lead, text)
+        if lead is not None:
+            # What `_follow` does: the call is a tenth of the time.
+            found, single, wider = lead
+            for part, table in single:
+                piece = text[part]
+                if piece in table:
+                    found += table[piece]
+            for cut, groups in wider:
+                found += groups.get(cut(text), ())
         piece = text[second]
         if piece in seconds:
             found += seconds[piece]
