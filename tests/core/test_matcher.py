@@ -170,14 +170,58 @@ def test_each_bus_of_fields_takes_the_texts_of_its_template(bus: bytes) -> None:
             assert found(pattern, text) is (number == size), (pattern, text)
 
 
-def test_what_was_learned_for_frequent_questions_does_not_change_answers() -> None:
-    """Chains of single characters are searched in another way after a hundred lookups."""
-    matcher = Matcher([(b"input:b*v*p*e*-e*k*r*a*m*l*s*f*w*".replace(b"-", b"_"), 0), (b"input:b*[*^*]*x*", 1)])
-    texts = [b"input:b0v1p2e3_e0kramlsfw", b"input:b0v1p2e3_e0krmlsfaw", b"input:bvpe_ekramlsfw", b"input:b"]
-    first = [matcher.lookup(text) for text in texts]
-    assert first == [(0,), (), (0,), ()]
-    for _ in range(150):
-        assert [matcher.lookup(text) for text in texts] == first
+INPUT = b"input:b0011v0001p0001eAB41_e0,1,4,k71,72,ram4,l0,sfw"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        (b"input:b*v*p*e*_e*k*r*a*m*l*s*f*w*", True),
+        (b"input:b*v*p*e*_e*1,*k*r*a*m*l*s*f*w*", True),
+        (b"input:b*v*p*e*_e*1,*k*71,*r*a*m*l*0,*s*f*w*", True),
+        (b"input:b*v*p*e*_e*1,*k*0,*r*a*m*l*s*f*w*", False),
+        (b"input:b*v*p*e*_e*72,*k*r*a*m*l*s*f*w*", False),
+        (b"input:b*v*p*e*_e0,1,4,k*r*a*m*l*s*f*w*", True),
+        (b"input:b*v*p*e*_e*k*r*am*l*s*f*w*", True),
+        (b"input:b*v*p*e*_e*k*r*a*ml*s*f*w*", False),
+        (b"input:b*v0001p*e*_e*k*r*a*m*l*s*f*w*", True),
+        (b"input:b*v0002p*e*_e*k*r*a*m*l*s*f*w*", False),
+        (b"input:b*_e*[14],*k*", True),
+        (INPUT, True),
+        (INPUT[:-1] + b"*w", True),
+        (INPUT[:-1], False),
+    ],
+)
+def test_an_input_device_finds_its_patterns(pattern: bytes, matches: bool) -> None:
+    """By what one list holds or is, and by patterns of other shapes."""
+    assert found(pattern, INPUT) is matches
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (b"input:b0v1p2e3_e0kramlsfw", (0,)),
+        (b"input:b0v1p2e3_e0krmlsfaw", ()),
+        (b"input:bvpe_ekramlsfw", (0,)),
+        (b"input:b", ()),
+        (b"inpu1t:b0000v0000p0000e0000_ekramlsfw", ()),
+        (b"input:b0000v0000p0000e0000_1ekramlsfw", ()),
+        (b"input:b0000v0000p0000e0000_e0kramlsfwX", (0, 1)),
+    ],
+)
+def test_a_text_of_no_input_device_is_answered_too(text: bytes, values: tuple[int, ...]) -> None:
+    """Lists are looked into only where all letters are at their places."""
+    matcher = Matcher([(b"input:b*v*p*e*_e*k*r*a*m*l*s*f*w*", 0), (b"input:*X", 1)])
+    assert matcher.lookup(text) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "values"), [(b"acpi:P1:", (0, 1)), (b"acpiX:P1:", (1,)), (b"acpi", ()), (b"acp:P1:", ())]
+)
+def test_a_bus_with_patterns_of_a_part_of_its_name(text: bytes, values: tuple[int, ...]) -> None:
+    """They are found by the first bytes of the bus, and also for a bus that goes on from there."""
+    assert Matcher([(b"acpi:*", 0), (b"acpi*:P1:*", 1)]).lookup(text) == values
+    assert Matcher([(b"acpi:*", 0), (b"acpi*:P1:*", 1), (b"acpiXY*:*", 2)]).lookup(text) == values
 
 
 @pytest.mark.parametrize(

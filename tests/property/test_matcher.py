@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 # A few values for each field, so that patterns and texts meet.
 FIELDS = {
     b"pci:": ((b"v", 8), (b"d", 8), (b"sv", 8), (b"sd", 8), (b"bc", 2), (b"sc", 2), (b"i", 2)),
-    b"usb:": ((b"v", 4), (b"p", 4), (b"d", 4), (b"dc", 2), (b"dsc", 2), (b"dp", 2), (b"in", 2)),
+    b"usb:": (
+        (b"v", 4),
+        (b"p", 4),
+        (b"d", 4),
+        (b"dc", 2),
+        (b"dsc", 2),
+        (b"dp", 2),
+        (b"ic", 2),
+        (b"isc", 2),
+        (b"ip", 2),
+        (b"in", 2),
+    ),
     b"hid:": ((b"b", 4), (b"g", 4), (b"v", 8), (b"p", 8)),
     b"hdaudio:": ((b"v", 8), (b"r", 8), (b"a", 2)),
     b"sdio:": ((b"c", 2), (b"v", 4), (b"d", 4)),
@@ -51,6 +62,30 @@ def field_patterns(draw: st.DrawFn) -> bytes:
     return out + draw(st.sampled_from([b"", b"", b"*", b"*x"]))
 
 
+LISTS = (b"-e", b"k", b"r", b"a", b"m", b"l", b"s", b"f", b"w")
+SOME_NUMBERS = st.sampled_from([b"", b"", b"1,", b"1,2C0,", b"2C0,", b"12,", b"C0,1,"])
+
+
+@st.composite
+def list_texts(draw: st.DrawFn) -> bytes:
+    """What an input device writes, now and then with a number where none belongs."""
+    out = b"input:" + b"".join(name + b"%04X" % draw(NUMBERS) for name in (b"b", b"v", b"p", b"e"))
+    out += b"".join(name + draw(SOME_NUMBERS) for name in LISTS)
+    if draw(st.integers(0, 4)) == 0:
+        at = draw(st.integers(0, len(out)))
+        out = out[:at] + draw(st.sampled_from([b"1", b",", b"k", b"e"])) + out[at:]
+    return out
+
+
+@st.composite
+def list_patterns(draw: st.DrawFn) -> bytes:
+    """What a driver of input devices asks for: some numbers in some lists; or as nobody writes it."""
+    out = b"input:b*v*p*e*" if draw(st.integers(0, 4)) else b"input:b*v%04Xp*e*" % draw(NUMBERS)
+    usual = [b"*", b"*", b"*", b"*1,*", b"*2C0,*", b"*1,*2C0,*"]
+    odd = [b"", b"**", b"1,*", b"*1,", b"1,", b"?*", b"*[12],*", b"*a*", b"*_*"]
+    return out + b"".join(name + draw(st.sampled_from(usual * 5 + odd)) for name in LISTS)
+
+
 PIECES = st.sampled_from(
     [b"T", b"C", b"Cab", b"CabC", b"b", b":", b":P1:", b":P2:", b"v", b"p", b"feature:", b"a,"]
 )
@@ -65,14 +100,14 @@ def piece_patterns(draw: st.DrawFn) -> bytes:
     )
 
 
-any_patterns = st.one_of(field_patterns(), piece_patterns(), usual_patterns, patterns)
+any_patterns = st.one_of(field_patterns(), list_patterns(), piece_patterns(), usual_patterns, patterns)
 plain_texts = st.builds(lambda head, pieces: head + b"".join(pieces), HEADS, st.lists(PIECES | texts, max_size=6))
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """A text that is nearly one of a device."""
-    text = bytearray(draw(field_texts() | plain_texts))
+    text = bytearray(draw(field_texts() | list_texts() | plain_texts))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(text)))
         text[at : at + draw(st.integers(0, 2))] = draw(
@@ -107,6 +142,14 @@ def test_answers_are_those_of_the_tree_and_of_fnmatch(raw: list[bytes], asked: l
 @given(st.lists(field_patterns(), min_size=1, max_size=40), st.lists(field_texts() | mutated(), max_size=20))
 def test_fields_are_compared_at_their_places(raw: list[bytes], asked: list[bytes]) -> None:
     """Every bus of hexadecimal fields, also where the text is none of a device."""
+    compare(raw, asked)
+
+
+@given(st.lists(list_patterns(), min_size=1, max_size=30), st.lists(list_texts() | mutated(), max_size=20))
+@example([b"input:b*v*p*e*-ek*r*a*m*l*s*f*w*"], [b"input:b0000v0000p0000e0000-1ekramlsfw"])
+@example([b"input:b*v*p*e*-e*k*r*a*m*l*s*f*w"], [b"input:b0000v0000p0000e0000-ekramlsfw,"])
+def test_lists_are_searched_between_their_letters(raw: list[bytes], asked: list[bytes]) -> None:
+    """A number that only another list holds does not count, and texts of other shapes are matched by the rules."""
     compare(raw, asked)
 
 

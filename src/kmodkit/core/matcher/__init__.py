@@ -10,6 +10,8 @@ pattern                                   way
 ``pci:v00008086d00001591sv*sd*bc*sc*i*``  dicts by the fields that are fixed (`fields`), for a text of the
                                           bus's canonical shape; for other texts they are kept by what they
                                           begin with (`odd`)
+``input:b*v*p*e*-e*1,*k*r*...``           by what is asked of one list after the other (`lists`), for texts of the
+                                          bus's shape
 ``mdio:0000????``, no star                dicts by the bytes that are fixed (`globs`)
 ``pnp:dPNP0501*``                         sorted beginnings, each leading to the shorter ones (`globs`)
 ``of:N*T*Cacme,eth``, ``acpi*:PNP0C14:*``  patterns that differ in their last literal only: what stands at the
@@ -32,8 +34,10 @@ from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from kmodkit.core.alias import Pattern
+from kmodkit.core.matcher import lists
 from kmodkit.core.matcher.fields import TEMPLATES, FieldIndex
 from kmodkit.core.matcher.globs import GlobIndex, is_plain
+from kmodkit.core.matcher.lists import ListIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 
 WAY: Final = slice(4)
 """The place of a text by which most buses are told apart: the key in `Matcher.ways`."""
+
+_SHAPED: Final = {*TEMPLATES, *lists.TEMPLATES}
 
 
 class Matcher:
@@ -75,8 +81,8 @@ class Matcher:
                 elif not is_plain(text):
                     loose.append(pair)
                     continue
-            # FieldIndex has whole texts, too, so that pci and usb do not hash each text for a table of those.
-            if group is not None and (42 in text or bus in TEMPLATES or not is_plain(text)):
+            # These have whole texts, too, so that pci, usb and input do not hash each text for a table of those.
+            if group is not None and (42 in text or bus in _SHAPED or not is_plain(text)):
                 group.append(pair)
             else:
                 exact[text] = exact[text] + values if text in exact else values
@@ -100,7 +106,7 @@ class Matcher:
                 self.ways[way] = self._buses[buses[0]]
 
     def _first_bytes(self) -> dict[bytes, list[bytes]]:
-        """Return four bytes to the buses that begin so, where no other pattern than theirs does.
+        """Return four bytes to the buses that begin so, where their lookups see all patterns that can match.
 
         That is a slice where finding the ``:`` is a search: 0.1 us less. All texts that begin with these bytes
         come to that bus then, also those of buses that nobody has a pattern for.
@@ -111,8 +117,9 @@ class Matcher:
             named = bus not in TEMPLATES or TEMPLATES[bus].text.startswith(bus)
             if named and len(bus) >= WAY.stop - 1:
                 found.setdefault((bus + b":")[WAY], []).append(bus)
-        heads = self._loose.heads
-        return {way: buses for way, buses in found.items() if not any(_meet(way, head) for head in heads)}
+        # A bus has what begins with a part of its name (`GlobIndex.below`), as acpi*:PNP0C14:* does.
+        longer = {head[WAY] for head in self._loose.heads if len(head) > WAY.stop}
+        return {way: buses for way, buses in found.items() if way not in longer}
 
     def lookup(self, text: bytes) -> Values:
         """Return the values of every pattern that matches the whole of ``text``, ascending, each once."""
@@ -133,22 +140,23 @@ class Matcher:
         group = self._groups[bus]
         bundles = self._loose.below(bus)
         template = TEMPLATES.get(bus)
-        index = (
-            GlobIndex(group, bundles, self._exact)
-            if template is None
-            else FieldIndex(template, group, bundles, self._exact)
-        )
+        index: GlobIndex | FieldIndex | ListIndex
+        if template is not None:
+            index = FieldIndex(template, group, bundles, self._exact)
+        elif bus in lists.TEMPLATES:
+            index = ListIndex(
+                lists.TEMPLATES[bus],
+                group,
+                lambda pairs: GlobIndex(pairs, bundles).lookup if pairs or bundles else None,
+            )
+        else:
+            index = GlobIndex(group, bundles, self._exact)
         unbuilt = self._buses[bus]
         lookup = self._buses[bus] = index.lookup
         way = (bus + b":")[WAY]
         if self.ways.get(way) is unbuilt:
             self.ways[way] = lookup
         return lookup
-
-
-def _meet(one: bytes, other: bytes) -> bool:
-    """Return whether a text can begin with both."""
-    return one.startswith(other) or other.startswith(one)
 
 
 class _Unbuilt:

@@ -158,16 +158,21 @@ def _with_all(
     fixed: Mapping[int, Sequence[tuple[Callable[[bytes], object], Mapping[object, Values]]]],
     bundles: tuple[Bundle, ...],
 ) -> Lookup:
+    ways = tuple([bundle.way() for bundle in bundles])
+    whole = exact.get
+    if len(ways) == 1 and not (heads or fixed):
+        (way,) = ways
+        return lambda data: whole(data, ()) + way(data.decode("latin-1"))  # acpi
     part, begins, globs = heads or (slice(0), (), lambda _: ())
 
     def lookup(data: bytes) -> Values:
-        found = exact.get(data, ())
+        found = whole(data, ())
         for cut, values in fixed.get(len(data), ()):
             found += values.get(cut(data), ())
-        if bundles:
+        if ways:
             text = data.decode("latin-1")
-            for bundle in bundles:
-                found += bundle.lookup(text)
+            for way in ways:
+                found += way(text)
         return found + globs(data) if data[part] in begins else found
 
     return lookup
@@ -209,6 +214,14 @@ class Bundle:
                 rest.append((needle.decode("latin-1"), Pattern(tokens), values))
         self._rest = tuple(rest)
         self._pending = []
+
+    def way(self) -> Callable[[str], Values]:
+        """Return `lookup` as a function made for what there is."""
+        if self._pending:
+            self._arrange()
+        if self._pieces is None or self._rest or self.values:
+            return self.lookup
+        return self._pieces.finder(len(self.head))
 
     def lookup(self, text: str) -> Values:
         """Return the values of every pattern that matches ``text``, whose characters are bytes."""

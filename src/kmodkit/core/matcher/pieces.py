@@ -15,42 +15,32 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from kmodkit.core.alias import STAR
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterable, Sequence
 
     from kmodkit.core.alias import Token
 
     Values: TypeAlias = "tuple[int, ...]"
-    # Literals and a regular expression for more of them; what follows, or the values of what ends there.
-    Child: TypeAlias = (
-        "tuple[tuple[str, ...], Callable[[str, int], re.Match[str] | None] | None, PieceTree | None, Values]"
-    )
+    # Literals; what follows them, or the values of what ends there.
+    Child: TypeAlias = "tuple[tuple[str, ...], PieceTree | None, Values]"
 
 # So many places of a literal are looked for before searching the text for each literal is cheaper.
 _MOST_SLICES: Final = 48
 _FEW_SLICES: Final = 6  # and so many before it is worth while to look where literals end
 _CHAIN: Final = 5
-# What is searched by regular expressions from the _OFTEN-th lookup on: so many literals or more in a row, each of
-# at most so many characters, below nodes of not more than so many children, as each takes 0.3 ms to compile.
-_ROW: Final = 2
-_SHORT: Final = 2
-_FAMILY: Final = 16
 # From so many children on, those that may be in a text are found by this many characters that they begin with.
 _MANY: Final = 96
 _KEY: Final = 4
-_OFTEN: Final = 100
 
 
 class PieceTree:
     """A tree of such patterns; they are put in order by the first lookup."""
 
-    __slots__ = ("_children", "_count", "_ending", "_inside", "_keyed", "_open", "_tables")
+    __slots__ = ("_children", "_ending", "_inside", "_keyed", "_open", "_tables")
 
     def __init__(self) -> None:
         self._open: dict[str, PieceTree] = {}
         self._inside: dict[str, Values] = {}
         self._ending: dict[str, Values] = {}
-        self._count = 0
         self._children: tuple[Child, ...] | None = None
         self._tables: tuple[_Insides | _Endings, ...] = ()  # of the last literals
         self._keyed: _Keyed | None = None
@@ -94,26 +84,12 @@ class PieceTree:
         self._children = children
         return self._children
 
-    def _compile(self) -> None:
-        """Search rows of short literals by one regular expression each from now on.
-
-        It takes 0.25 us for ``*v*p*e*_e`` where four finds take 0.6, and 0.3 for the eight of
-        ``*k*r*a*m*l*s*f*w*``: input takes two thirds of the time. (Longer literals are sooner found by
-        `str.find`.)
-        """
-        import re
-
-        done: list[Child] = []
-        for pieces, _, child, values in self._children or ():
-            row = len(pieces)
-            while row and len(pieces[row - 1]) <= _SHORT:
-                row -= 1
-            if len(pieces) - row < _ROW:
-                done.append((pieces, None, child, values))
-            else:
-                text = "".join(map(_leftmost, pieces[row:]))
-                done.append((pieces[:row], re.compile(text, re.DOTALL).match, child, values))
-        self._children = tuple(done)
+    def finder(self, start: int) -> Callable[[str], Values]:
+        """Return `lookup` for texts from ``start`` on, as a function made for what there is."""
+        children = self._arrange() if self._children is None else self._children
+        if len(self._tables) == 1 and not (children or self._keyed):
+            return self._tables[0].finder(start)
+        return lambda text: self.lookup(text, start)
 
     def lookup(self, text: str, start: int) -> Values:
         """Return the values of every pattern that matches all of ``text`` from ``start`` on."""
@@ -124,23 +100,17 @@ class PieceTree:
             children = node._children
             if children is None:
                 children = node._arrange()
-            node._count += 1
-            if node._count == _OFTEN and len(children) <= _FAMILY:
-                node._compile()
             for table in node._tables:
                 found += table.lookup(text, pos)
             if node._keyed is not None:
                 children += node._keyed.candidates(text, pos)
-            for pieces, match, child, values in children:
+            for pieces, child, values in children:
                 at = pos
                 for piece in pieces:
                     at = text.find(piece, at)
                     if at < 0:
                         break
                     at += len(piece)
-                if at >= 0 and match is not None:
-                    hit = match(text, at)
-                    at = -1 if hit is None else hit.end()
                 if at < 0:
                     continue
                 if child is None:
@@ -162,17 +132,8 @@ def _chain(piece: str, node: PieceTree) -> Child:
     if len(node._inside) == 1 and not node._open and not node._ending:
         # The last literal of the one pattern that is left: input takes a third less than with a node for it.
         ((piece, values),) = node._inside.items()
-        return ((*pieces, piece), None, None, values)
-    return (tuple(pieces), None, node, ())
-
-
-def _leftmost(piece: str) -> str:
-    """Return a regular expression up to the end of the first ``piece``, in which nothing backtracks."""
-    first, *rest = (f"\\x{ord(character):02x}" for character in piece)
-    if not rest:
-        return f"[^{first}]*+{first}"
-    after = "".join(rest)
-    return f"[^{first}]*+(?:{first}(?!{after})[^{first}]*+)*+{first}{after}"
+        return ((*pieces, piece), None, values)
+    return (tuple(pieces), node, ())
 
 
 class _Keyed:
@@ -220,6 +181,21 @@ class _Insides:
         plain = {key: key[1:-1] for key in table if self._separator and self._separator not in key[1:-1]}
         self._inner = {inner: table[key] for key, inner in plain.items()}
         self._nested = tuple(key for key in table if key not in plain)
+
+    def finder(self, start: int) -> Callable[[str], Values]:
+        """Return `lookup` for texts from ``start`` on, as a function made for what there is."""
+        if self._nested:
+            return lambda text: self.lookup(text, start)
+        inner, separator, rest = self._inner, self._separator, slice(start, None)
+
+        def lookup(text: str) -> Values:
+            found: Values = ()
+            for part in text[rest].split(separator)[1:-1]:
+                if part in inner:
+                    found += inner[part]
+            return found
+
+        return lookup
 
     def lookup(self, text: str, start: int) -> Values:
         found: Values = ()
@@ -270,6 +246,10 @@ class _Endings:
             self._first = ""
         self._lengths = tuple({len(key) for key in table})
 
+    def finder(self, start: int) -> Callable[[str], Values]:
+        """Return `lookup` for texts from ``start`` on."""
+        return lambda text: self.lookup(text, start)
+
     def lookup(self, text: str, start: int) -> Values:
         if self._first and len(self._lengths) > 1:
             # What all begin with, and has no second place in any, can only stand at its last place in the text.
@@ -296,7 +276,8 @@ def _common(texts: Iterable[str]) -> str:
 
 def _places(text: str, piece: str, start: int) -> list[int] | None:
     """Return where ``piece`` stands in the text from ``start`` on, None where that is too often or everywhere."""
-    if not piece:
+    # Not found out one by one, which took cpu, whose features all begin with "0", 8 of 25 us.
+    if not piece or text.count(piece, start) > _MOST_SLICES:
         return None
     found: list[int] = []
     at = text.find(piece, start)
