@@ -102,10 +102,14 @@ def _encode_modules(catalog: Catalog, forms: Mapping[str, tuple[str, ...]], meta
         out.depends.extend(plain)
         if len(plain) < len(module.depends):
             out.depends_names.extend(map(to_bytes, module.depends))
-        out.softdep_pre.extend(map(to_bytes, module.softdeps.pre))
-        out.softdep_post.extend(map(to_bytes, module.softdeps.post))
-        out.weakdep.extend(map(to_bytes, module.weakdeps))
-        out.firmware.extend(map(to_bytes, module.firmware))
+        for field, texts in (
+            (out.softdep_pre, module.softdeps.pre),
+            (out.softdep_post, module.softdeps.post),
+            (out.weakdep, module.weakdeps),
+            (out.firmware, module.firmware),
+        ):
+            if texts:
+                field.extend(map(to_bytes, texts))
         _encode_aliases(module, forms, out)
 
 
@@ -216,8 +220,8 @@ def _encode_aliases(module: Module, forms: Mapping[str, tuple[str, ...]], out: m
     if module.builtin:
         out.alias_verbatim.extend(aliases)
         return
-    odd = [alias for alias in module.aliases if alias in forms]
-    if odd:
+    if not forms.keys().isdisjoint(module.aliases):
+        odd = [alias for alias in module.aliases if alias in forms]
         # Those whose forms were dropped as too deep have none, whatever `_forms` would say.
         readings = {to_bytes(alias): set(map(_reading, _forms(alias) if forms[alias] else ())) for alias in odd}
         verbatim = {raw for raw, texts in readings.items() if texts != {raw}}
@@ -226,7 +230,7 @@ def _encode_aliases(module: Module, forms: Mapping[str, tuple[str, ...]], out: m
     order = sorted(aliases)
     if order != aliases:
         rank = {raw: position for position, raw in enumerate(order)}
-        out.alias_rank.extend(rank[raw] for raw in aliases)
+        out.alias_rank.extend(map(rank.__getitem__, aliases))
 
 
 def _decode_aliases(raw: meta_pb2.Module, read: Iterable[bytes]) -> tuple[str, ...]:

@@ -59,11 +59,11 @@ class _Writer:
 
     def __init__(self, patterns: Mapping[str, Sequence[int]], most: int) -> None:
         self.keys = sorted(patterns)
-        self.values = [tuple(patterns[key]) for key in self.keys]
         self.most = most
         self.deep: set[str] = set()
         self.fields: dict[tuple[int, ...], bytes] = {}
-        self.chains: dict[tuple[str, tuple[int, ...]], tuple[bytes, int]] = {}
+        self.values = [self.indices(tuple(patterns[key])) for key in self.keys]
+        self.chains: dict[tuple[str, int], tuple[bytes, int]] = {}
         self.tokens: dict[str, bytes] = {}
 
     def below(self, low: int, high: int, start: int, depth: int) -> bytes:
@@ -74,7 +74,7 @@ class _Writer:
             return b""
         values = b""
         if low < high and len(keys[low]) == start:
-            values = self.indices(self.values[low])
+            values = self.values[low]
             low += 1
         parts: list[bytes] = []
         while low < high:
@@ -84,11 +84,13 @@ class _Writer:
             while end < high and keys[end][start] == first:
                 end += 1
             if end - low == 1:
-                # Four in five groups are one key: without a call for each, and the bytes of most rests are known.
-                body, levels = self.chain(key[start:], self.values[low])
+                # Four in five groups are one key, and what most rests begin with is known.
+                field = self.values[low]
+                known = self.chains.get((key[start:], len(field)))
+                head, levels = known or self.chain(key[start:], len(field))
                 if depth + levels > self.most:
                     self.deep.add(key)
-                parts.append(body)
+                parts += (head, field)
                 low = end
                 continue
             stop = start + 1
@@ -104,25 +106,26 @@ class _Writer:
         parts.append(values)
         return b"".join(parts)
 
-    def chain(self, rest: str, values: tuple[int, ...]) -> tuple[bytes, int]:
-        """Return the one child that ``rest`` makes, or values where it is empty, and how many nodes that is."""
-        known = self.chains.get((rest, values))
-        if known is not None:
-            return known
+    def chain(self, rest: str, size: int) -> tuple[bytes, int]:
+        """Return what comes before values of ``size`` bytes that ``rest`` leads to, and how many nodes that is.
+
+        Each node holds the next one as its last field, so the values come at the end of all; of what they are, the
+        lengths of the nodes only take in how long.
+        """
         pending: list[tuple[str, str]] = []
-        while rest and (known := self.chains.get((rest, values))) is None:
+        while rest and (known := self.chains.get((rest, size))) is None:
             run = _BYTES.match(rest)
             piece = rest[0] if run is None else run[0]
             pending.append((rest, piece))
             rest = rest[len(piece) :]
-        body, levels = known or (self.indices(values), 0)
+        head, levels = known if rest and known else (b"", 0)
         for rest, piece in reversed(pending):
-            node = self.token(piece) + body
+            node = self.token(piece) + head
             levels += 1
-            size = len(node)
-            body = b"%b%b%b" % (_CHILD, _SHORT[size] if size < 128 else _varint(size), node)
-            self.chains[rest, values] = body, levels
-        return body, levels
+            length = len(node) + size
+            head = b"%b%b%b" % (_CHILD, _SHORT[length] if length < 128 else _varint(length), node)
+            self.chains[rest, size] = head, levels
+        return head, levels
 
     def token(self, piece: str) -> bytes:
         """Return `_token`, made once for each piece: a third of them are one digit."""
