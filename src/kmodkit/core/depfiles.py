@@ -12,11 +12,11 @@ needs; which of the valid orders comes out decides the bytes of the file, so our
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kmodkit.core.buckets import MODULE_BUCKETS, SYMBOL_BUCKETS, bucket_order
-from kmodkit.core.kmodindex import MAX_KEY
+from kmodkit.core.deplines import TEXTS, Messages, alias_keys, module_lines, module_name, to_text
 from kmodkit.core.kmodwrite import Layout, build_index
 from kmodkit.errors import CyclesError
 
@@ -59,25 +59,6 @@ class DepModule(NamedTuple):
     needs: bytes
 
 
-@dataclass(slots=True)
-class Messages:
-    """What there is to say of the modules, each a level of syslog in words and a line."""
-
-    lines: list[tuple[str, str]] = field(default_factory=list)
-
-    def error(self, text: str) -> None:
-        """Add an error."""
-        self.lines.append(("ERROR", text))
-
-    def warning(self, text: str) -> None:
-        """Add a warning."""
-        self.lines.append(("WARNING", text))
-
-    def show(self, text: str) -> None:
-        """Add a line for standard output."""
-        self.lines.append(("SHOW", text))
-
-
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """Modules with what they need: ``needs[i]`` are the positions of all that ``modules[i]`` needs, in file order.
@@ -88,11 +69,6 @@ class Resolved:
     modules: Sequence[DepModule]
     owners: Mapping[bytes, int]
     needs: Sequence[Sequence[int]]
-
-
-def module_name(path: bytes) -> bytes:
-    """Return the name of a module file as depmod takes it: up to the first dot, with ``_``."""
-    return path.rpartition(b"/")[2].partition(b".")[0].replace(b"-", b"_")
 
 
 def sort_modules(modules: Iterable[DepModule], order: Iterable[bytes]) -> list[DepModule]:
@@ -161,7 +137,7 @@ def resolve(
                     show(module, name, modules[at])
     places = _places(direct)
     if len(places) < len(modules):
-        raise CyclesError([[_text(modules[at].name) for at in cycle] for cycle in _cycles(direct, places)])
+        raise CyclesError([[to_text(modules[at].name) for at in cycle] for cycle in _cycles(direct, places)])
     return Resolved(modules, owners, _all_needs(direct, places))
 
 
@@ -250,36 +226,19 @@ def info_files(
     modules: Sequence[DepModule], layout: Layout, log: Messages, *, warn: bool = False
 ) -> dict[str, bytes]:
     """Return the files of aliases, soft and weak dependencies and device nodes."""
-    aliases = [b"# Aliases extracted from modules themselves.\n"]
-    softdeps = [b"# Soft dependencies extracted from modules themselves.\n"]
-    weakdeps = [b"# Weak dependencies extracted from modules themselves.\n"]
-    nodes: list[bytes] = []
+    texts: dict[str, list[bytes]] = {name: [first] for name, first in TEXTS.items()}
     items: list[tuple[bytes, bytes, int]] = []
     for at, module in enumerate(modules):
         name = module.name
-        if b"alias" in module.modinfo:
-            # Without a "=" the value is empty, for depmod.
-            entries = module.modinfo.split(b"\0")
-            own = [entry[6:] for entry in entries if entry.startswith(b"alias=") or entry == b"alias"]
-            end = b" " + name + b"\n"
-            aliases += [b"alias " + alias + end for alias in own]
-            items += _alias_items(own, name, at, log, warn=warn)
-            if b"devname:" in module.modinfo:
-                nodes += _device_node(name, own, log)
-        for key, lines in ((b"softdep", softdeps), (b"weakdep", weakdeps)):
-            if key in module.modinfo:
-                start = b"%s %s " % (key, name)
-                pairs = [entry.partition(b"=") for entry in module.modinfo.split(b"\0")]
-                lines += [start + value + b"\n" for found, _, value in pairs if found == key]
-    if nodes:
-        nodes.insert(0, b"# Device nodes to trigger on-demand module loading.\n")
-    return {
-        "modules.alias": b"".join(aliases),
-        "modules.alias.bin": build_index(items, layout=layout, source="modules.alias.bin"),
-        "modules.softdep": b"".join(softdeps),
-        "modules.weakdep": b"".join(weakdeps),
-        "modules.devname": b"".join(nodes),
-    }
+        lines, keys = module_lines(name, module.modinfo, log, warn=warn)
+        for file, text in lines.items():
+            texts[file].append(text)
+        items += [(key, name, at) for key in keys]
+    if len(texts["modules.devname"]) == 1:
+        texts["modules.devname"] = []
+    index = build_index(items, layout=layout, source="modules.alias.bin")
+    files = {name: b"".join(parts) for name, parts in texts.items()}
+    return {name: index if name == "modules.alias.bin" else files[name] for name in INFO_FILES}
 
 
 def symbol_files(found: Resolved, layout: Layout) -> dict[str, bytes]:
@@ -304,82 +263,13 @@ def builtin_files(builtin: bytes | None, modinfo: bytes | None, layout: Layout, 
             if line[:1].isalpha():
                 items.append((module_name(line), b"", 0))
             else:
-                log.error(f"Invalid modules.builtin line: {_text(line)}\n")
+                log.error(f"Invalid modules.builtin line: {to_text(line)}\n")
         names = build_index(items, layout=layout, source="modules.builtin.bin")
     if modinfo is not None:
         pairs: list[tuple[bytes, bytes, int]] = []
         for entry in modinfo.split(b"\0"):
             module, dot, rest = entry.partition(b".")
             if dot and module and rest.startswith(b"alias=") and len(rest) > 6:
-                pairs += _alias_items([rest[6:]], module, 0, log)
+                pairs += [(key, module, 0) for key in alias_keys([rest[6:]], module, log)]
         aliases = build_index(pairs, layout=layout, source="modules.builtin.alias.bin")
     return {"modules.builtin.bin": names, "modules.builtin.alias.bin": aliases}
-
-
-def index_key(alias: bytes) -> bytes | None:
-    """Return an alias as the indexes have it, with ``_`` outside of brackets; None for brackets that do not match.
-
-    Other than in `kmodkit.core.alias`, a backslash means nothing here, as in kmod.
-    """
-    if b"[" not in alias and b"]" not in alias:
-        return alias.replace(b"-", b"_")
-    parts: list[bytes] = []
-    rest = alias
-    while rest:
-        before, opened, rest = rest.partition(b"[")
-        inside, closed, after = rest.partition(b"]")
-        if b"]" in before or (opened and not closed):
-            return None
-        parts += (before.replace(b"-", b"_"), opened, inside if opened else b"", closed if opened else b"")
-        rest = after if opened else b""
-    return b"".join(parts)
-
-
-def _alias_items(
-    aliases: Iterable[bytes], name: bytes, at: int, log: Messages, *, warn: bool = False
-) -> Iterator[tuple[bytes, bytes, int]]:
-    seen: set[bytes] = set()
-    for alias in aliases:
-        key = index_key(alias)
-        if key is None or len(key) > MAX_KEY:
-            problem = "Unmatched bracket in" if key is None else "Too long for an index:"
-            log.warning(f"{problem} {_text(alias)}")
-            continue
-        if warn:
-            if key in seen:
-                log.warning(f"duplicate module alias:\n{_text(key)} {_text(name)}")
-            seen.add(key)
-        yield key, name, at
-
-
-def _device_node(name: bytes, aliases: Iterable[bytes], log: Messages) -> list[bytes]:
-    """Return the line of modules.devname for a module with these aliases."""
-    node = device = None
-    for alias in aliases:
-        if alias.startswith(b"devname:"):
-            node = alias[8:]
-        else:
-            device = _device(alias) or device
-        if node is not None and device is not None:
-            return [b"%s %s %s\n" % (name, node, device)]
-    if node is not None:
-        log.error(
-            f"Module '{_text(name)}' has devname ({_text(node)}) but lacks major and minor information. Ignoring."
-        )
-    return []
-
-
-def _device(alias: bytes) -> bytes | None:
-    """Return ``cMAJOR:MINOR`` where an alias names one device by its numbers."""
-    kind, _, rest = alias.partition(b"-major-")
-    if kind not in (b"char", b"block"):
-        return None
-    major, _, minor = rest.partition(b"-")
-    digits = minor[: len(minor) - len(minor.lstrip(b"0123456789"))]
-    if not (major.isdigit() and digits) or len(major) > 10 or len(digits) > 10:
-        return None
-    return b"%s%d:%d" % (kind[:1], int(major), int(digits))
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")

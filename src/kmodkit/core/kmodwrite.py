@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from array import array
+from itertools import accumulate
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -19,7 +21,7 @@ from kmodkit.core.kmodindex import (
 from kmodkit.errors import KmodIndexError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, MutableMapping, Sequence
 
 _WORD: Final = Struct(">I")
 
@@ -34,12 +36,17 @@ class Layout(enum.Enum):
 
 
 def build_index(
-    items: Iterable[tuple[bytes, bytes, int]], *, layout: Layout = Layout.PARENTS_FIRST, source: str | None = None
+    items: Iterable[tuple[bytes, bytes, int]],
+    *,
+    layout: Layout = Layout.PARENTS_FIRST,
+    source: str | None = None,
+    places: MutableMapping[str, bytes] | None = None,
 ) -> bytes:
     """Return the index of ``items``, each a key, a value and its priority, in the bytes that depmod writes.
 
     The order of ``items`` counts only between values of one key and one priority: depmod puts the later one
-    first. Raises KmodIndexError for what is not 7-bit text, which depmod refuses too.
+    first. ``places`` takes, under the name ``source``, where the pointers of a file with parents first are, for
+    `kmodkit.core.kmodpatch`. Raises KmodIndexError for what is not 7-bit text, which depmod refuses too.
     """
     groups: dict[bytes, list[tuple[int, bytes]] | tuple[int, bytes]] = {}
     for key, value, priority in items:
@@ -57,7 +64,11 @@ def build_index(
     if layout is Layout.PARENTS_FIRST:
         keys.reverse()
         encoded.reverse()
-    return _Writer(parents_first=layout is Layout.PARENTS_FIRST).file(keys, encoded)
+    writer = _Writer(parents_first=layout is Layout.PARENTS_FIRST)
+    data = writer.file(keys, encoded)
+    if places is not None and source is not None and writer.parents_first:
+        places[source] = writer.places()
+    return data
 
 
 def _encode_values(
@@ -174,6 +185,16 @@ class _Writer:
                 place = self.place
         self.place = place
         return self._finish(self._put(top, b""))
+
+    def places(self) -> bytes:
+        """Return where the pointers of a finished file with parents first are: offsets, ascending, each a uint."""
+        found = array("I")
+        starts = list(accumulate(map(len, self.parts), initial=HEADER.size))
+        last = len(self.parts) - 1
+        for number, head, node in reversed(self.later):
+            begin = starts[last - number] + len(head) + 2 - 4 * node.labels[-1]
+            found.extend([begin + 4 * label for label in reversed(node.labels)])
+        return found.tobytes()
 
     def _put(self, node: _Node, prefix: bytes) -> int:
         """Take a node that has all its children and return the pointer to it."""

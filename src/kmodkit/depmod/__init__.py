@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from kmodkit.config.depmod import DepmodConfig
 from kmodkit.core import depfiles
-from kmodkit.core.depfiles import DepModule, Messages
+from kmodkit.core.depfiles import DepModule
+from kmodkit.core.deplines import Messages, module_name
 from kmodkit.core.kmodwrite import Layout
 from kmodkit.depmod.reading import Reader, find_modules, relative_path, whole_path
 from kmodkit.depmod.sources import MAX_LIST, load_config, read_symvers, read_system_map
@@ -121,7 +122,7 @@ def generate(
         kept = unchanged_files(reader.stamp, inputs, os.fspath(previous)) if previous is not None else None
         if kept is not None and not log.lines and not late.lines:
             return Generated(kept, (), len(found), reader.opened, unchanged=True)
-    modules = [DepModule(depfiles.module_name(path), path, *fact) for path, fact in zip(found, facts, strict=True)]
+    modules = [DepModule(module_name(path), path, *fact) for path, fact in zip(found, facts, strict=True)]
     modules = depfiles.sort_modules(modules, _lines(root, order, log))
     _report_unread(modules, root, reader.failed, log)
     files = _files(modules, root, reader, checks, layout, log)

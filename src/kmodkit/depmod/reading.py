@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from kmodkit.core import depfiles
+from kmodkit.core.deplines import module_name
 from kmodkit.core.elf import Elf
 from kmodkit.core.modcache import Cache, FileState, ModuleFacts, decode_cache, encode_cache
 from kmodkit.core.modinfo import MAX_MODINFO
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kmodkit.config.depmod import DepmodConfig
-    from kmodkit.core.depfiles import Messages
+    from kmodkit.core.deplines import Messages
 
 MAX_CACHE: Final = 1 << 30
 STAMP: Final = b""  # where the cache has what is no module's, as no path is empty
@@ -51,7 +51,7 @@ def find_modules(root: str, config: DepmodConfig, log: Messages | None = None) -
             continue
         for path in paths:
             whole = prefix + path
-            name = depfiles.module_name(os.fsencode(whole))
+            name = module_name(os.fsencode(whole))
             before = chosen.get(name)
             if before is None or config.prefers(without_module_suffix(whole), without_module_suffix(before)):
                 chosen[name] = whole

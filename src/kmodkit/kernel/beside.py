@@ -12,9 +12,10 @@ import os
 import signal
 import sys
 import threading
-from array import array
-from itertools import accumulate, islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from kmodkit.core.packing import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +87,7 @@ def beside(work: Callable[[], Sequence[bytes]]) -> Iterator[Callable[[], Sequenc
             data = pipe.read()
             _, status = os.waitpid(child, 0)
             ended = True
-            return _unpack(data) if status == 0 else work()
+            return unpack(data) if status == 0 else work()
 
         try:
             yield result
@@ -102,15 +103,7 @@ def _run(work: Callable[[], Sequence[bytes]], send: int) -> None:
     try:
         pieces = work()
         with os.fdopen(send, "wb") as pipe:
-            pipe.write(array("Q", [len(pieces), *map(len, pieces)]).tobytes())
-            pipe.write(b"".join(pieces))
+            pipe.write(pack(pieces))
         status = 0
     finally:
         os._exit(status)
-
-
-def _unpack(data: bytes) -> list[bytes]:
-    count = array("Q", data[:8])[0]
-    start = 8 * (count + 1)
-    ends = list(accumulate(array("Q", data[8:start]), initial=start))
-    return [data[one:other] for one, other in pairwise(ends)]
