@@ -9,28 +9,33 @@ import select
 import signal
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self
 
 from kmodkit.core.uevent import Uevent
 from kmodkit.errors import KmodError
 from kmodkit.kernel.uevents import read_modaliases
 from kmodkit.manager import Result
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from concurrent.futures import Future
+    from dataclasses import dataclass
+    from typing import Final, Literal, Self
 
     from kmodkit.kernel.netlink import UeventSocket
     from kmodkit.manager import Manager, Outcome
+
+    Cause = Literal["coldplug", "event", "overrun", "rejected"]
+else:
+    from kmodkit.core.values import dataclass
+
+    Cause = str
 
 # "bind" too: a driver that binds may bring a MODALIAS of what it found.
 _ACTIONS: Final = ("add", "bind")
 _WORKERS: Final = 4
 _LONGEST_BATCH: Final = 512
 _WAKE_READ: Final = 1 << 16
-
-Cause = Literal["coldplug", "event", "overrun", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Report:
 
     cause: Cause
     modaliases: tuple[str, ...] = ()
-    result: Result = Result()  # noqa: RUF009 - frozen
+    result: Result = Result()
     reason: str = ""
 
 

@@ -9,9 +9,7 @@ import errno
 import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from kmodkit.core.graph import hard_order
 from kmodkit.core.names import normalize_name
@@ -22,13 +20,23 @@ from kmodkit.kernel.running import RunningKernel
 from kmodkit.kernel.syscalls import ModuleFlags, load_error, unload_error
 from kmodkit.scanner import open_metadata, scan
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from concurrent.futures import Future
+    from dataclasses import dataclass
+    from typing import Final, Literal, Protocol
 
     from kmodkit.core.catalog import Catalog
     from kmodkit.core.procmodules import LoadedModule
     from kmodkit.kernel.modules import Initstate, Restrictions
+
+    Status = Literal["done", "already", "failed", "skipped"]
+else:
+    from kmodkit.core.values import dataclass
+
+    Protocol = object
+    Status = str
 
 METADATA: Final = "meta.pb"
 # How long a load or unload of the same module by somebody else is waited for, and how often it is looked at.
@@ -38,8 +46,6 @@ _FIRST_PAUSE: Final = 0.005
 # always will: tried over half a second or so.
 _BUSY_TRIES: Final = 8
 _LONGEST_PAUSE: Final = 0.2
-
-Status = Literal["done", "already", "failed", "skipped"]
 
 
 class Kernel(Protocol):

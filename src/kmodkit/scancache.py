@@ -11,7 +11,6 @@ import json
 import os
 import time
 from struct import Struct
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.modcache import FileState, ModuleFacts, decode_cache, encode_cache
 from kmodkit.errors import CacheError, FileError
@@ -19,8 +18,10 @@ from kmodkit.kernel.files import replace_file
 from kmodkit.kernel.filestate import file_state, settled
 from kmodkit.kernel.opening import read_file
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Final
 
     from kmodkit.core.modcache import Cache
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.catalog import DEFAULT_SEARCH, Catalog, Module, file_rank
 from kmodkit.core.modinfo import MAX_ALIAS, ModuleInfo, parse_builtin_modinfo
@@ -26,8 +24,13 @@ from kmodkit.kernel.opening import read_file
 from kmodkit.meta.search import MAX_METADATA
 from kmodkit.scancache import ScanCache
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from dataclasses import dataclass
+    from typing import Final
+else:
+    from kmodkit.core.values import dataclass
 
 
 _PROCESSES: Final = 2  # that read plain modules; more would take longer to start than they save

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from kmodkit.errors import KmodError, ScanError
 from kmodkit.kernel.files import ModuleTree, find_tree, replace_file
 from kmodkit.meta.search import MAX_METADATA
 from kmodkit.scancache import ScanCache
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from dataclasses import dataclass
+else:
+    from kmodkit.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ Exit status: 0 all are loaded, 1 one could not be, 2 the call's words are wrong.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kmodkit.cli import common, modules
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     import argparse
 

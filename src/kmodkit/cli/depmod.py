@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.cli.options import ERROR, Log, OptionError, Options, answered
 from kmodkit.errors import CyclesError, FileError, KmodError, KmodIndexError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Final
 
     from kmodkit.config.depmod import DepmodConfig
     from kmodkit.depmod import Checks, Generated
@@ -84,22 +84,20 @@ What kmod has not:
 CACHE_NAME: Final = "modules.kmodkit-cache"
 
 
-@dataclass(slots=True)
 class _Call:
     """What the words of a call ask for."""
 
-    everything: bool = False
-    quick: bool = False
-    show: bool = False
-    verbose: bool = False
-    errsyms: bool = False
-    warn: bool = False
-    incremental: bool = False
-    diff: bool = False
-    json: bool = False
-    values: dict[str, str] = field(default_factory=dict)
-    configs: list[str] = field(default_factory=list)
-    operands: list[str] = field(default_factory=list)
+    __slots__ = (
+        "configs", "diff", "errsyms", "everything", "incremental", "json", "operands", "quick", "show", "values",
+        "verbose", "warn",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.everything = self.quick = self.show = self.verbose = self.errsyms = self.warn = False
+        self.incremental = self.diff = self.json = False
+        self.values: dict[str, str] = {}
+        self.configs: list[str] = []
+        self.operands: list[str] = []
 
 
 class _StopError(Exception):

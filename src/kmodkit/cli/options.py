@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
 
 from kmodkit import __version__
 from kmodkit.errors import KmodError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Final
 
 # The levels of syslog(3), which kmod's tools count in.
 CRITICAL: Final = 2

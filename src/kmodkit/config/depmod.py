@@ -8,13 +8,16 @@ Lines are ``search DIRECTORY...``, ``override MODULE RELEASE DIRECTORY``, ``exte
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kmodkit.core.names import to_text
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from dataclasses import dataclass
+    from typing import Final, NamedTuple
+else:
+    from kmodkit.core.values import NamedTuple, dataclass
 
 BUILTIN: Final = "built-in"
 EXTERNAL: Final = "external"

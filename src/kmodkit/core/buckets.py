@@ -9,10 +9,11 @@ orders the same names differently, and so does not write what we do.)
 from __future__ import annotations
 
 from struct import unpack
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
 SYMBOL_BUCKETS: Final = 2048
 MODULE_BUCKETS: Final = 512

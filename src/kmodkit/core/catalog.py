@@ -5,9 +5,6 @@ Every reader makes a catalog (a scanned tree, meta.pb, depmod's files) and every
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
-
 from kmodkit.core.graph import find_cycles, hard_order, load_order
 from kmodkit.core.matcher import WAY, Matcher, normalized_text
 from kmodkit.core.modinfo import SoftDeps, entries, split_depends, split_softdeps, split_weakdeps
@@ -15,8 +12,11 @@ from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, 
 from kmodkit.core.radix import RadixTree
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from dataclasses import dataclass, field
+    from typing import Protocol
 
     from kmodkit.core.matcher.globs import Lookup
     from kmodkit.core.modinfo import ModuleInfo
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from kmodkit.core.selection import Selection
     from kmodkit.core.snapshot import Snapshot
 
+    class Index(Protocol):
+        """What a catalog looks modaliases up in."""
+
+        def lookup(self, text: bytes, /) -> tuple[int, ...]:
+            """Return the positions of the modules with a pattern that matches ``text``, ascending, each once."""
+            ...
+else:
+    from kmodkit.core.values import dataclass, field
+
 DEFAULT_SEARCH = ("updates", "built-in")
 """depmod's order of directories where no depmod.d(5) says otherwise."""
 
 
 NO_SOFTDEPS = SoftDeps()
 _KEPT = ("name", "depends", "softdep", "weakdep", "alias", "firmware")
-
-
-class Index(Protocol):
-    """What a catalog looks modaliases up in."""
-
-    def lookup(self, text: bytes, /) -> tuple[int, ...]:
-        """Return the positions of the modules with a pattern that matches ``text``, ascending, each once."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,18 @@ needs; which of the valid orders comes out decides the bytes of the file, so our
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from kmodkit.core.buckets import MODULE_BUCKETS, SYMBOL_BUCKETS, bucket_order
-from kmodkit.core.deplines import TEXTS, Messages, alias_keys, module_lines, module_name, to_text
+from kmodkit.core.buckets import SYMBOL_BUCKETS, bucket_order
+from kmodkit.core.deplines import TEXTS, Messages, alias_keys, module_lines, module_name, sort_paths, to_text
 from kmodkit.core.kmodwrite import Layout, build_index
 from kmodkit.errors import CyclesError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from dataclasses import dataclass
+    from typing import Final, NamedTuple
+else:
+    from kmodkit.core.values import NamedTuple, dataclass
 
 FILES: Final = (
     "modules.dep",
@@ -63,28 +65,20 @@ class DepModule(NamedTuple):
 class Resolved:
     """Modules with what they need: ``needs[i]`` are the positions of all that ``modules[i]`` needs, in file order.
 
-    ``owners`` has the position of the module that exports a symbol.
+    ``direct[i]`` are those whose symbols it uses itself; ``owners`` has the position of the module that exports a
+    symbol.
     """
 
     modules: Sequence[DepModule]
     owners: Mapping[bytes, int]
+    direct: Sequence[Sequence[int]]
     needs: Sequence[Sequence[int]]
 
 
 def sort_modules(modules: Iterable[DepModule], order: Iterable[bytes]) -> list[DepModule]:
     """Return ``modules`` as ``order``, the lines of modules.order, has them, and the rest behind."""
-    by_name = {module.name: module for module in modules}
-    place: dict[bytes, int] = {}
-    for number, line in enumerate(order):
-        place.setdefault(line, number)
-    names = bucket_order(by_name, MODULE_BUCKETS)
-    found = [by_name[name] for name in names]
-    return sorted(found, key=lambda module: place.get(_plain(module), len(place)))
-
-
-def _plain(module: DepModule) -> bytes:
-    """Return a module's path as modules.order has it: up to its name and ``.ko``, whatever comes behind."""
-    return module.path[: module.path.rfind(b"/") + 1 + len(module.name) + 3]
+    by_path = {module.path: module for module in modules}
+    return [by_path[path] for path in sort_paths(by_path, order)]
 
 
 # --- dependencies -------------------------------------------------------------------------------------------
@@ -138,7 +132,7 @@ def resolve(
     places = _places(direct)
     if len(places) < len(modules):
         raise CyclesError([[to_text(modules[at].name) for at in cycle] for cycle in _cycles(direct, places)])
-    return Resolved(modules, owners, _all_needs(direct, places))
+    return Resolved(modules, owners, direct, _all_needs(direct, places))
 
 
 def found_name(name: bytes, prefix: bytes) -> bytes:
@@ -209,23 +203,44 @@ def _cycles(direct: Sequence[Sequence[int]], places: Mapping[int, int]) -> Itera
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def dep_files(found: Resolved, layout: Layout) -> dict[str, bytes]:
-    """Return ``modules.dep`` and its index."""
-    paths = [module.path for module in found.modules]
-    lines = [
-        b" ".join([paths[at] + b":", *[paths[need] for need in needs]]) for at, needs in enumerate(found.needs)
-    ]
+def dep_files(
+    found: Resolved, layout: Layout, places: MutableMapping[str, bytes] | None = None
+) -> dict[str, bytes]:
+    """Return ``modules.dep`` and its index; ``places`` is as for `build_index`."""
+    lines = _dep_lines([module.path for module in found.modules], found.needs)
     items = [(module.name, line, at) for at, (module, line) in enumerate(zip(found.modules, lines, strict=True))]
     return {
         "modules.dep": b"".join([line + b"\n" for line in lines]),
-        "modules.dep.bin": build_index(items, layout=layout, source="modules.dep.bin"),
+        "modules.dep.bin": build_index(items, layout=layout, source="modules.dep.bin", places=places),
     }
 
 
+def dep_lines(paths: Sequence[bytes], direct: Sequence[Sequence[int]]) -> list[bytes]:
+    """Return the lines of ``modules.dep`` for modules that need each other directly as ``direct`` says.
+
+    Nothing is in a circle there.
+    """
+    return _dep_lines(paths, _all_needs(direct, _places(direct)))
+
+
+def _dep_lines(paths: Sequence[bytes], needs: Sequence[Sequence[int]]) -> list[bytes]:
+    return [
+        b" ".join([path + b":", *[paths[need] for need in own]]) for path, own in zip(paths, needs, strict=True)
+    ]
+
+
 def info_files(
-    modules: Sequence[DepModule], layout: Layout, log: Messages, *, warn: bool = False
+    modules: Sequence[DepModule],
+    layout: Layout,
+    log: Messages,
+    *,
+    warn: bool = False,
+    places: MutableMapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """Return the files of aliases, soft and weak dependencies and device nodes."""
+    """Return the files of aliases, soft and weak dependencies and device nodes.
+
+    ``places`` is as for `build_index`.
+    """
     texts: dict[str, list[bytes]] = {name: [first] for name, first in TEXTS.items()}
     items: list[tuple[bytes, bytes, int]] = []
     for at, module in enumerate(modules):
@@ -236,7 +251,7 @@ def info_files(
         items += [(key, name, at) for key in keys]
     if len(texts["modules.devname"]) == 1:
         texts["modules.devname"] = []
-    index = build_index(items, layout=layout, source="modules.alias.bin")
+    index = build_index(items, layout=layout, source="modules.alias.bin", places=places)
     files = {name: b"".join(parts) for name, parts in texts.items()}
     return {name: index if name == "modules.alias.bin" else files[name] for name in INFO_FILES}
 

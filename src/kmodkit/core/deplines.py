@@ -47,6 +47,31 @@ def module_name(path: bytes) -> bytes:
     return path.rpartition(b"/")[2].partition(b".")[0].replace(b"-", b"_")
 
 
+def sort_paths(paths: Iterable[bytes], order: Iterable[bytes]) -> list[bytes]:
+    """Return the paths of modules as ``order``, the lines of modules.order, has them, and the rest behind.
+
+    The rest comes as it lies in depmod's hash table of module names.
+    """
+    place = {line: number for number, line in enumerate(order)}
+    listed: list[tuple[int, bytes]] = []
+    rest: dict[bytes, bytes] = {}
+    for path in paths:
+        name = module_name(path)
+        # As modules.order has it: up to the name and ".ko", whatever comes behind.
+        at = place.get(path[: path.rfind(b"/") + 1 + len(name) + 3])
+        if at is None:
+            rest[name] = path
+        else:
+            listed.append((at, path))
+    listed.sort()
+    found = [path for _, path in listed]
+    if rest:
+        from kmodkit.core.buckets import MODULE_BUCKETS, bucket_order
+
+        found += [rest[name] for name in bucket_order(rest, MODULE_BUCKETS)]
+    return found
+
+
 def module_lines(
     name: bytes, modinfo: bytes, log: Messages, *, warn: bool = False
 ) -> tuple[dict[str, bytes], list[bytes]]:

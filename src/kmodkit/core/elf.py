@@ -8,14 +8,17 @@ checked against the size of the input before it is used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from kmodkit.errors import ElfError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from dataclasses import dataclass
+    from typing import Final, Literal, NamedTuple, TypeAlias
+else:
+    from kmodkit.core.values import NamedTuple, dataclass
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """``read(offset, size)``: the bytes there, fewer only where the input ends."""

@@ -6,12 +6,12 @@ a module before or after another where no hard dependency says otherwise, and ma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
 from kmodkit.errors import CycleError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
 Edges: TypeAlias = "Callable[[str], Iterable[str]]"
 

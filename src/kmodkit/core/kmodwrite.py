@@ -6,7 +6,6 @@ import enum
 from array import array
 from itertools import accumulate
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kmodkit.core.kmodindex import (
     CHILDREN,
@@ -20,8 +19,12 @@ from kmodkit.core.kmodindex import (
 )
 from kmodkit.errors import KmodIndexError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
+    from typing import Final, NamedTuple
+else:
+    from kmodkit.core.values import NamedTuple
 
 _WORD: Final = Struct(">I")
 

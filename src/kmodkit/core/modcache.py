@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import zlib
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kmodkit.errors import CacheError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Final, NamedTuple
+else:
+    from kmodkit.core.values import NamedTuple
 
 _MAGIC: Final = b"kmodkit modules\n"
 VERSION: Final = 1

@@ -7,16 +7,18 @@ what is built in, as ``module.key=value`` (scripts/Makefile.vmlinux).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
-
 from kmodkit.core.names import name_from_path, normalize_name
 from kmodkit.errors import ModinfoError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from dataclasses import dataclass
+    from typing import Final, NamedTuple
 
     from kmodkit.core.elf import Elf
+else:
+    from kmodkit.core.values import NamedTuple, dataclass
 
 # The largest of real kernels is some 100 KiB (drivers with thousands of aliases).
 MAX_MODINFO: Final = 1 << 24

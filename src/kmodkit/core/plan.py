@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
 from kmodkit.core.graph import hard_order, load_order
 from kmodkit.core.names import normalize_name
 from kmodkit.errors import ModuleInUseError, ModuleNotLoadedError, UnloadError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from dataclasses import dataclass
+    from typing import Literal
 
     from kmodkit.core.catalog import Catalog
     from kmodkit.core.procmodules import LoadedModule
+else:
+    from kmodkit.core.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,14 @@ The kernel's kernel/module/procfs.c (kernel/module.c before 5.19) prints it; see
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kmodkit.core.names import to_bytes, to_text
 from kmodkit.errors import ProcModulesError
+
+TYPE_CHECKING = False  # as in `kmodkit.errors`
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from kmodkit.core.values import dataclass
 
 STATES = ("Live", "Loading", "Unloading")
 

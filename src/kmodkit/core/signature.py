@@ -7,14 +7,18 @@ all fields of the struct but the type and the length zero; older ones name the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
 
 from kmodkit.errors import SignatureError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+    from typing import Any, Final
+
     from kmodkit.core.elf import Read
+else:
+    from kmodkit.core.values import dataclass
 
 MAGIC: Final = b"~Module signature appended~\n"
 _TRAILER = Struct(">BBBBB3xI")  # algo hash id_type signer_len key_id_len sig_len

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from array import array
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kmodkit.core.elf import Section
 from kmodkit.errors import ElfError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final, NamedTuple
 
     from kmodkit.core.elf import Elf
+else:
+    from kmodkit.core.values import NamedTuple
 
 SHT_SYMTAB: Final = 2
 SHN_UNDEF: Final = 0

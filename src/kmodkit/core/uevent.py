@@ -15,10 +15,14 @@ those of events that were asked for (SYNTH_UUID, SYNTH_ARG_*). Datagrams of udev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from kmodkit.core.names import to_text
 from kmodkit.errors import UeventError
+
+TYPE_CHECKING = False  # as in `kmodkit.errors`
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from kmodkit.core.values import dataclass
 
 # 2**64 - 1 has 20 digits, and int() takes quadratic time for long numbers.
 _MAX_DIGITS = 20

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from kmodkit.config.depmod import DepmodConfig
 from kmodkit.core import depfiles
@@ -27,10 +25,14 @@ from kmodkit.kernel.collector import without_collector
 from kmodkit.kernel.files import DEFAULT_MAX_SIZE
 from kmodkit.kernel.opening import read_file
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from dataclasses import dataclass
 
     from kmodkit.core.symbols import Symbols
+else:
+    from kmodkit.core.values import dataclass
 
 __all__ = [
     "Checks",

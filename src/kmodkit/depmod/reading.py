@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.deplines import module_name
 from kmodkit.core.elf import Elf
@@ -17,8 +16,10 @@ from kmodkit.kernel.beside import MANY, can_fork, spread
 from kmodkit.kernel.files import decompress, leads_to, replace_file
 from kmodkit.kernel.opening import opened, read_file
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Final
 
     from kmodkit.config.depmod import DepmodConfig
     from kmodkit.core.deplines import Messages
@@ -141,7 +142,7 @@ class Reader:
         """Write what was read, and ``stamp``, to the cache, unless it has all that."""
         if stamp:
             self._new[STAMP] = (FileState(0, 0, 0, 0, 0), ModuleFacts(stamp, b"", b""))
-        if self._new != self._old:
+        if self._new != self._old or not self._new:
             replace_file(cache, encode_cache(self._new))
 
     def _read_all(self, paths: Sequence[bytes], jobs: int | None) -> Iterator[ModuleFacts]:

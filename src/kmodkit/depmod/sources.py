@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.config.depmod import DIRECTORIES, DepmodConfig
 from kmodkit.kernel.opening import read_file
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Final
 
 MAX_LIST: Final = 64 << 20
 

@@ -13,13 +13,13 @@ import signal
 import sys
 import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.packing import pack, unpack
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import TypeVar
+    from typing import Final, TypeVar
 
     T = TypeVar("T")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ParamSpec, TypeVar

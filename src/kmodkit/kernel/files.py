@@ -6,10 +6,8 @@ import contextlib
 import os
 import re
 import zlib
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
 
 from kmodkit.core.elf import HEAD, Elf
 from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf, parse_modinfo, section_of
@@ -18,12 +16,24 @@ from kmodkit.core.signature import Signature, read_signature
 from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
 from kmodkit.kernel.opening import opened, read_file, read_whole
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator
+    from dataclasses import dataclass
     from types import ModuleType
+    from typing import Final, Protocol
 
     from kmodkit.core.elf import Read
+
+    class _Decompressor(Protocol):
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
+else:
+    from kmodkit.core.values import dataclass
 
 DEFAULT_MAX_SIZE: Final = 512 << 20
 """How many bytes a module may have unpacked. Debug information makes the largest 400 MiB."""
@@ -37,14 +47,6 @@ _CHUNK: Final = 1 << 20
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 _FIRST_PIECE: Final = 1 << 12
-
-
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
 
 
 class _Gzip:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
 from kmodkit.core.modcache import FileState
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
 # A file can change twice within one tick of the kernel's clock and keep its times: 10 ms at most, and two seconds
 # on file systems that keep whole ones.

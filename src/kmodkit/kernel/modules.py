@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from kmodkit.core.names import normalize_name, to_text
 from kmodkit.core.procmodules import parse_proc_modules
 from kmodkit.errors import FileError, ProcModulesError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
+    from dataclasses import dataclass
+    from typing import Literal
+
     from kmodkit.core.procmodules import LoadedModule
 
+    Initstate = Literal["live", "coming", "going"]
+else:
+    from kmodkit.core.values import dataclass
+
+    Initstate = str
+
 Root = str | os.PathLike[str]
-Initstate = Literal["live", "coming", "going"]
 
 _INITSTATES: tuple[Initstate, ...] = ("live", "coming", "going")
 

@@ -13,14 +13,17 @@ import select
 import socket
 import struct
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
 
 from kmodkit.core.uevent import Uevent, parse_uevent
 from kmodkit.errors import SyscallError, UeventError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from dataclasses import dataclass
+    from typing import Any, Self
+else:
+    from kmodkit.core.values import dataclass
 
 _NETLINK_KOBJECT_UEVENT = 15
 _KERNEL_GROUP = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from kmodkit.errors import FileError, SyscallError
 from kmodkit.kernel import modules, syscalls
@@ -12,6 +11,7 @@ from kmodkit.kernel.files import DEFAULT_MAX_SIZE, compression, read_module_byte
 from kmodkit.kernel.opening import opened
 from kmodkit.kernel.syscalls import ModuleFlags
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from kmodkit.core.procmodules import LoadedModule
     from kmodkit.kernel.modules import Initstate, Restrictions

@@ -15,7 +15,6 @@ import errno as codes
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kmodkit.core.names import normalize_name, to_bytes
 from kmodkit.errors import (
@@ -27,13 +26,20 @@ from kmodkit.errors import (
     UnloadError,
 )
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from mmap import mmap
+    from typing import Literal, NamedTuple
 
     from kmodkit.kernel.modules import Restrictions
 
-Operation = Literal["finit_module", "init_module", "delete_module"]
+    Operation = Literal["finit_module", "init_module", "delete_module"]
+else:
+    from kmodkit.core.values import NamedTuple
+
+    Operation = str
+
 
 # A module whose own initialisation answers EINTR would otherwise be loaded for ever.
 _MAX_INTERRUPTIONS = 8

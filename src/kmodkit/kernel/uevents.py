@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kmodkit.core.names import to_text
 from kmodkit.core.uevent import strip_modalias
 from kmodkit.errors import ArgumentError, FileError
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from dataclasses import dataclass
+else:
+    from kmodkit.core.values import dataclass
 
 ACTIONS = ("add", "remove", "change", "move", "online", "offline", "bind", "unbind")
 
