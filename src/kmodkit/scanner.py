@@ -19,8 +19,8 @@ from kmodkit.errors import (
 )
 from kmodkit.kernel.beside import MANY, spread
 from kmodkit.kernel.collector import without_collector
-from kmodkit.kernel.files import DEFAULT_MAX_SIZE, ModuleTree, find_tree, read_section, replace_file
-from kmodkit.kernel.opening import read_file
+from kmodkit.kernel.files import ModuleTree, find_tree, read_section, replace_file
+from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, read_file
 from kmodkit.meta.search import MAX_METADATA
 from kmodkit.scancache import ScanCache
 

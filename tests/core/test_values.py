@@ -141,8 +141,8 @@ def test_they_are_copied_and_pickled(kind: Callable[..., Any]) -> None:
 @BOTH
 def test_the_standard_library_knows_them(kind: Any) -> None:
     """Fields, replace, asdict, is_dataclass, match and signatures."""
-    value = kind("a", 1)
-    assert dataclasses.is_dataclass(kind) and dataclasses.is_dataclass(value)
+    value: Any = kind("a", 1)
+    assert all(map(dataclasses.is_dataclass, (kind, value)))
     assert [field.name for field in dataclasses.fields(value)] == ["name", "size", "hidden", "made"]
     assert dataclasses.replace(value, size=7) == kind("a", 7)
     assert dataclasses.asdict(value) == {"name": "a", "size": 1, "hidden": "h", "made": ("a",)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from kmodkit.cli.options import ERROR, Log, OptionError, Options, answered
 from kmodkit.errors import CyclesError, FileError, KmodError, KmodIndexError
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from kmodkit.config.depmod import DepmodConfig
-    from kmodkit.depmod import Checks, Generated
+    from kmodkit.depmod import Checks, Generated, Layout
 
 _LONG: Final = {
     "all": "a",
@@ -92,6 +91,11 @@ class _Call:
         "verbose", "warn",
     )  # fmt: skip
 
+    @property
+    def kernel_symbols(self) -> bool:
+        """Whether a list of the kernel's symbols is named, or what symbols begin with."""
+        return not self.values.keys().isdisjoint(("E", "F", "P"))
+
     def __init__(self) -> None:
         self.everything = self.quick = self.show = self.verbose = self.errsyms = self.warn = False
         self.incremental = self.diff = self.json = False
@@ -159,7 +163,7 @@ def _take(call: _Call, key: str, value: str) -> None:
 
 
 def _run(call: _Call, log: Log) -> int:
-    from kmodkit.depmod import Layout, generate, write_files
+    from kmodkit.depmod import generate
 
     values = call.values
     release, files = _release(call)
@@ -168,7 +172,7 @@ def _run(call: _Call, log: Log) -> int:
     out = f"{_absolute(values['o'])}/{base}/{release}" if "o" in values else root
     if call.quick and (call.show or _up_to_date(root, log)):
         return 0
-    checks = _checks(call, log)
+    checks = _checks(call, log) if call.kernel_symbols or call.errsyms or call.warn or call.verbose else None
     everything = call.everything or call.quick or not files
     config = _config(call, release, log) if everything else None
     cache = values.get("cache") or (f"{out}/{CACHE_NAME}" if call.incremental else None)
@@ -180,7 +184,7 @@ def _run(call: _Call, log: Log) -> int:
             paths=None if everything else files,
             config=config,
             checks=checks,
-            layout=Layout(values.get("format", "34")),
+            layout=_layout(values["format"]) if "format" in values else None,
             cache=cache,
             previous=out,
             jobs=int(values["jobs"]) if "jobs" in values else None,
@@ -200,11 +204,20 @@ def _run(call: _Call, log: Log) -> int:
         return 0
     if found.unchanged:
         return 0
+    from kmodkit.depmod import write_files
+
+    changed = found.files if found.changed is None else {name: found.files[name] for name in found.changed}
     try:
-        write_files(out, found.files)
+        write_files(out, changed)
     except FileError as error:
         raise _StopError((_FATAL, f"could not write indexes to {out}: {error.strerror}")) from error
     return 0
+
+
+def _layout(name: str) -> Layout:
+    from kmodkit.depmod import Layout
+
+    return Layout(name)
 
 
 def _release(call: _Call) -> tuple[str, list[str]]:
@@ -229,7 +242,7 @@ def _absolute(path: str) -> str:
 
 def _make_directory(path: str) -> None:
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - see above
     except OSError as error:
         raise _StopError((_FATAL, f"could not create directory {path}: {error.strerror}")) from error
 
@@ -274,8 +287,7 @@ def _config(call: _Call, release: str, log: Log) -> DepmodConfig:
 
 def _up_to_date(root: str, log: Log) -> bool:
     """Return whether modules.dep is there and no module is newer."""
-    from kmodkit.config.depmod import DepmodConfig
-    from kmodkit.depmod.reading import walk
+    from kmodkit.depmod.finding import walk
 
     try:
         written = os.stat(f"{root}/modules.dep").st_mtime_ns  # noqa: PTH116 - see above
@@ -288,8 +300,8 @@ def _up_to_date(root: str, log: Log) -> bool:
     try:
         # In microseconds, as kmod compares them.
         return all(
-            os.stat(f"{root}/{path}").st_mtime_ns // 1000 <= written // 1000  # noqa: PTH116 - see above
-            for path in walk(root, DepmodConfig())
+            os.stat(os.fsencode(root) + b"/" + path).st_mtime_ns // 1000 <= written // 1000  # noqa: PTH116
+            for path in walk(root)
         )
     except OSError:
         return False
@@ -356,7 +368,7 @@ def _diff(call: _Call) -> int:
 def _index_files(path: str) -> Mapping[str, bytes]:
     """Return depmod's files of a tree: those that are there, else those that would be written."""
     from kmodkit.depmod import generate
-    from kmodkit.depmod.sources import MAX_LIST
+    from kmodkit.depmod.finding import MAX_LIST
     from kmodkit.kernel.files import find_tree
     from kmodkit.kernel.opening import read_file
 

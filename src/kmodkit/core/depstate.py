@@ -139,13 +139,15 @@ class State:
 
     def first_change(self, paths: Sequence[bytes], states: bytes) -> int | None:
         """Return the position of the first module that is not as it was, None where all are."""
-        size = STATE.size
-        if states == self.states and list(paths) == list(self.paths):
+        if states == self.states and NO_STATE not in states and list(paths) == list(self.paths):
             return None
+        size = STATE.size
         for at, (path, before) in enumerate(zip(paths, self.paths, strict=False)):
-            if path != before or states[at * size : (at + 1) * size] != self.states[at * size : (at + 1) * size]:
+            state = states[at * size : (at + 1) * size]
+            if path != before or state == NO_STATE or state != self.states[at * size : (at + 1) * size]:
                 return at
-        return min(len(paths), len(self.paths))
+        shorter = min(len(paths), len(self.paths))
+        return shorter if len(paths) != len(self.paths) else None
 
 
 def digest(data: bytes) -> bytes:

@@ -27,6 +27,8 @@ SHT_NULL: Final = 0
 SHT_NOBITS: Final = 8
 # Far above what any kernel has (a few hundred KiB); a hostile size is refused before it is read.
 MAX_STRINGS: Final = 1 << 22
+MAX_MODINFO: Final = 1 << 24
+"""How large a ``.modinfo`` section may be, in bytes."""
 
 
 class _Layout(NamedTuple):

@@ -7,6 +7,7 @@ what is built in, as ``module.key=value`` (scripts/Makefile.vmlinux).
 
 from __future__ import annotations
 
+from kmodkit.core.elf import MAX_MODINFO
 from kmodkit.core.names import name_from_path, normalize_name
 from kmodkit.errors import ModinfoError
 
@@ -21,7 +22,6 @@ else:
     from kmodkit.core.values import NamedTuple, dataclass
 
 # The largest of real kernels is some 100 KiB (drivers with thousands of aliases).
-MAX_MODINFO: Final = 1 << 24
 # No device's modalias is longer than the 2 KiB of a uevent (UEVENT_BUFFER_SIZE, include/linux/kobject.h), and an
 # index of longer patterns would take 200 times their size in memory.
 MAX_ALIAS: Final = 4096

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kmodkit.core.elf import SHT_NOBITS, Elf
-from kmodkit.core.modinfo import MAX_MODINFO
+from kmodkit.core.elf import MAX_MODINFO, SHT_NOBITS, Elf
 
 _ALLOC: Final = 2  # SHF_ALLOC
 _KEY: Final = b"vermagic="

@@ -6,31 +6,22 @@ What is computed is in `kmodkit.core.depfiles`.
 
 from __future__ import annotations
 
-import contextlib
+import gc
 import os
-from itertools import islice
 
-from kmodkit.config.depmod import DepmodConfig
-from kmodkit.core import depfiles
-from kmodkit.core.depfiles import DepModule
-from kmodkit.core.deplines import Messages, module_name
-from kmodkit.core.kmodwrite import Layout
-from kmodkit.depmod.reading import Reader, find_modules, relative_path, whole_path
-from kmodkit.depmod.sources import MAX_LIST, load_config, read_symvers, read_system_map
-from kmodkit.depmod.stamp import inputs_digest, make_stamp, unchanged_files
-from kmodkit.depmod.writing import write_files
-from kmodkit.errors import FileError, KmodError
-from kmodkit.kernel.beside import MANY, beside
-from kmodkit.kernel.collector import without_collector
-from kmodkit.kernel.files import DEFAULT_MAX_SIZE
-from kmodkit.kernel.opening import read_file
+from kmodkit.core.deplines import Messages, sort_paths
+from kmodkit.depmod.finding import Lists, find_modules, relative_path
+from kmodkit.kernel.opening import DEFAULT_MAX_SIZE
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from dataclasses import dataclass
 
-    from kmodkit.core.symbols import Symbols
+    from kmodkit.config.depmod import DepmodConfig
+    from kmodkit.core.kmodwrite import Layout
+    from kmodkit.depmod.sources import load_config, read_symvers, read_system_map
+    from kmodkit.depmod.writing import write_files
 else:
     from kmodkit.core.values import dataclass
 
@@ -45,20 +36,44 @@ __all__ = [
     "write_files",
 ]
 
+_HOME_OF = {
+    "Layout": "kmodkit.core.kmodwrite",
+    "load_config": "kmodkit.depmod.sources",
+    "read_symvers": "kmodkit.depmod.sources",
+    "read_system_map": "kmodkit.depmod.sources",
+    "write_files": "kmodkit.depmod.writing",
+}
+"""What a run that finds little changed does without."""
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
     """The contents of depmod's files by name, and what there is to say of the modules.
 
-    ``modules`` counts the modules, ``opened`` those whose files were read. ``unchanged`` says that ``files`` are
-    those that are in place already.
+    ``modules`` counts the modules, ``opened`` those whose files were read. ``changed`` names the files that are
+    not in place already, None where that is not known.
     """
 
     files: Mapping[str, bytes]
     messages: tuple[tuple[str, str], ...]
     modules: int
     opened: int
-    unchanged: bool = False
+    changed: tuple[str, ...] | None = None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether ``files`` are those that are in place already."""
+        return self.changed == ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +94,13 @@ class Checks:
     show: bool = False
 
 
-@without_collector
 def generate(
     directory: str | os.PathLike[str],
     *,
     paths: Sequence[str] | None = None,
     config: DepmodConfig | None = None,
     checks: Checks | None = None,
-    layout: Layout = Layout.PARENTS_FIRST,
+    layout: Layout | None = None,
     cache: str | os.PathLike[str] | None = None,
     previous: str | os.PathLike[str] | None = None,
     jobs: int | None = None,
@@ -103,124 +117,37 @@ def generate(
     Raises FileError where the directory or a list in it cannot be read, CyclesError where modules need each other,
     and KmodIndexError for an alias that no index can hold.
     """
-    root = os.fspath(directory)
-    checks = checks or Checks()
-    config = config or DepmodConfig().for_release("")
-    log = Messages()
-    found = (
-        find_modules(root, config, log)
-        if paths is None
-        else list(dict.fromkeys(relative_path(root, path) for path in paths))
-    )
-    reader = Reader(root, max_size, full=checks.unknown)
-    facts = reader.read(found, cache, jobs)
-    order = _list(root, "modules.order", log)
-    late = Messages()
-    builtin = _list(root, "modules.builtin", late)
-    modinfo = _list(root, "modules.builtin.modinfo", late)
-    inputs = ""
-    if reader.states and checks == Checks():
-        inputs = inputs_digest(reader.states, (order, builtin, modinfo), layout.value, root)
-        kept = unchanged_files(reader.stamp, inputs, os.fspath(previous)) if previous is not None else None
-        if kept is not None and not log.lines and not late.lines:
-            return Generated(kept, (), len(found), reader.opened, unchanged=True)
-    modules = [DepModule(module_name(path), path, *fact) for path, fact in zip(found, facts, strict=True)]
-    modules = depfiles.sort_modules(modules, _lines(root, order, log))
-    _report_unread(modules, root, reader.failed, log)
-    files = _files(modules, root, reader, checks, layout, log)
-    log.lines += late.lines
-    files |= depfiles.builtin_files(builtin, modinfo, layout, log)
-    if layout is Layout.CHILDREN_FIRST:
-        del files["modules.weakdep"]  # came with kmod 33
-    ordered: dict[str, bytes] = {name: files[name] for name in depfiles.FILES if name in files}
-    if cache is not None and reader.states:
-        # What there was to say is said again by every run, so such a run is not left out.
-        reader.save(cache, make_stamp(inputs, ordered) if inputs and reader.settled and not log.lines else b"")
-    return Generated(ordered, tuple(log.lines), len(modules), reader.opened)
-
-
-def _files(
-    modules: Sequence[DepModule], root: str, reader: Reader, checks: Checks, layout: Layout, log: Messages
-) -> dict[str, bytes]:
-    """Return the files that come of modules."""
-    owners = depfiles.symbol_owners(modules, checks.kernel, checks.prefix)
-    if checks.unknown:
-        _check(modules, root, reader.symbols, owners, checks, log)
-    show = _shower(root, log) if checks.show else None
-    resolved = depfiles.resolve(modules, owners, prefix=checks.prefix, show=show)
-
-    def infos() -> list[bytes]:
-        own = Messages()
-        made = depfiles.info_files(modules, layout, own, warn=checks.duplicates)
-        said = [text.encode("utf-8", "surrogateescape") for line in own.lines for text in line]
-        return [*made.values(), *said]
-
-    with beside(infos) if len(modules) >= MANY else contextlib.nullcontext(infos) as result:
-        files = {**depfiles.dep_files(resolved, layout), **depfiles.symbol_files(resolved, layout)}
-        pieces = iter(result())
-    files |= zip(depfiles.INFO_FILES, islice(pieces, len(depfiles.INFO_FILES)), strict=True)
-    texts = [piece.decode("utf-8", "surrogateescape") for piece in pieces]
-    log.lines += zip(texts[::2], texts[1::2], strict=True)
-    return files
-
-
-def _lines(root: str, order: bytes | None, log: Messages) -> list[bytes]:
-    """Return the lines of modules.order."""
-    order = order or b""
-    if order and not order.endswith(b"\n"):
-        # It was cut short, so what it says of the order is not used.
-        number = order.count(b"\n") + 1
-        log.error(rf"{root}/modules.order:{number} corrupted line misses '\n'")
-        return []
-    return order.split(b"\n")
-
-
-def _list(root: str, name: str, log: Messages) -> bytes | None:
-    path = f"{root}/{name}"
+    enabled = gc.isenabled()
+    gc.disable()  # see `kmodkit.kernel.collector`
     try:
-        return read_file(path, max_size=MAX_LIST)
-    except FileError as error:
-        log.warning(f"could not open {name} at {root}: {error.strerror}")
-        return None
+        root = os.fspath(directory)
+        log, late = Messages(), Messages()
+        found = (
+            find_modules(root, config, log)
+            if paths is None
+            else list(dict.fromkeys(relative_path(root, path) for path in paths))
+        )
+        lists = Lists(root, log, late)
+        ordered = sort_paths(found, lists.lines(root, log))
+        run = None
+        if (
+            cache is not None
+            and (checks is None or checks == Checks())
+            and (layout is None or layout.value == "34")
+        ):
+            from kmodkit.depmod.again import Run
 
+            run = Run(f"{os.fspath(cache)}.state", root, ordered, lists)
+            # What there was to say is said again by every run, so such a run is made in full.
+            if previous is not None and not (log.lines or late.lines):
+                kept = run.refresh(os.fspath(previous), max_size)
+                if kept is not None:
+                    files, changed, opened = kept
+                    return Generated(files, (), len(ordered), opened, changed)
+        from kmodkit.depmod.full import Work, generate_all
 
-def _report_unread(
-    modules: Sequence[DepModule], root: str, failed: Mapping[bytes, KmodError], log: Messages
-) -> None:
-    for module in modules:
-        error = failed.get(module.path)
-        if error is not None:
-            reason = error.strerror if isinstance(error, FileError) else getattr(error, "reason", str(error))
-            log.error(f"failed to load symbols from {whole_path(root, module.path)}: {reason}")
-
-
-def _shower(root: str, log: Messages) -> Callable[[DepModule, bytes, DepModule], object]:
-    def show(module: DepModule, symbol: bytes, owner: DepModule) -> None:
-        log.show(f'{whole_path(root, module.path)} needs "{os.fsdecode(symbol)}": {whole_path(root, owner.path)}')
-
-    return show
-
-
-def _check(
-    modules: Sequence[DepModule],
-    root: str,
-    symbols: Mapping[bytes, Symbols],
-    owners: Mapping[bytes, int],
-    checks: Checks,
-    log: Messages,
-) -> None:
-    """Warn of symbols that nobody has, and of those whose checksum is another one."""
-    crcs = dict(checks.kernel or {})
-    for module in modules:
-        if module.path in symbols:
-            crcs.update(symbols[module.path].exports)
-    for module in modules:
-        for need in symbols[module.path].needs if module.path in symbols else ():
-            name = depfiles.found_name(need.name, checks.prefix)
-            text = os.fsdecode(need.name)
-            if need.weak:
-                continue
-            if name not in owners:
-                log.warning(f"{whole_path(root, module.path)} needs unknown symbol {text}")
-            elif checks.versions and crcs.get(name, 0) != need.crc:
-                log.warning(f"{whole_path(root, module.path)} disagrees about version of symbol {text}")
+        work = Work(root, ordered, lists, checks or Checks(), layout, run)
+        return generate_all(work, log, late, cache=cache, jobs=jobs, max_size=max_size)
+    finally:
+        if enabled:
+            gc.enable()

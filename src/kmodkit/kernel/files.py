@@ -14,7 +14,7 @@ from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf, parse_modinfo, se
 from kmodkit.core.names import module_file_suffix
 from kmodkit.core.signature import Signature, read_signature
 from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
-from kmodkit.kernel.opening import opened, read_file, read_whole
+from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, opened, read_file, read_whole, sync_directory
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
         def decompress(self, data: bytes, /, max_length: int = ...) -> bytes: ...
 else:
     from kmodkit.core.values import dataclass
-
-DEFAULT_MAX_SIZE: Final = 512 << 20
-"""How many bytes a module may have unpacked. Debug information makes the largest 400 MiB."""
 
 _MODULE_DIRS: Final = ("lib/modules", "usr/lib/modules")
 _TREE_MARKS: Final = ("kernel", "modules.order", "modules.builtin", "modules.dep")
@@ -397,12 +394,3 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def sync_directory(path: str | os.PathLike[str]) -> None:
-    """Force a directory's entries to disk; raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

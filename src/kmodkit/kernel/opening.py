@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Final
 
+DEFAULT_MAX_SIZE: Final = 512 << 20
+"""How many bytes a module may have unpacked. Debug information makes the largest 400 MiB."""
+
 _CHUNK: Final = 1 << 20
 
 
@@ -78,3 +81,12 @@ def read_whole(fd: int, name: str, max_size: int) -> bytes:
     if room <= 0:
         raise FileError(None, f"more than the limit of {max_size} bytes", name)
     return b"".join(parts)
+
+
+def sync_directory(path: str | os.PathLike[str]) -> None:
+    """Force a directory's entries to disk; raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
