@@ -98,11 +98,9 @@ def test_a_new_module_changes_four_files(again: Again) -> None:
 )
 def test_modules_of_all_kinds_come_change_and_go(again: Again, module: ModuleBuilder) -> None:
     """Also with others beside them whose place moves, as they lie in depmod's hash table."""
-    for step in (lambda: again.put("m", module), lambda: again.put("n"), lambda: again.put("m", NEW)):
-        step()
+    for name, each in (("m", module), ("n", NEW), ("m", NEW), ("m", module)):
+        again.put(name, each)
         assert again.patched
-    again.put("m", module)
-    assert again.patched
     for name in ("n", "m"):
         again.remove(name)
         assert again.patched

@@ -161,6 +161,7 @@ CASES = [
     Case("no built-ins", files={in_tree("modules.builtin"): None, in_tree("modules.builtin.modinfo"): None}),
     Case("no order", files={in_tree("modules.order"): None}),
     Case("an order with repeats", order=["kernel/c.ko", "kernel/b.ko", "gone.ko", "kernel/c.ko"]),
+    Case("more repeats than modules", order=[*["kernel/b.ko"] * 4, "kernel/c.ko", "kernel/b.ko", "gone.ko"]),
     Case("an order that is cut short", files={in_tree("modules.order"): b"kernel/c.ko\nkernel/b.k"}),
     Case("two in a cycle", ring("ab", "ba"), status=1),
     Case("three in a cycle", ring("ab", "bc", "ca", "da"), status=1),

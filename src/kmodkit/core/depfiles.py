@@ -13,13 +13,13 @@ needs; which of the valid orders comes out decides the bytes of the file, so our
 from __future__ import annotations
 
 from kmodkit.core.buckets import SYMBOL_BUCKETS, bucket_order
-from kmodkit.core.deplines import TEXTS, Messages, alias_keys, module_lines, module_name, sort_paths, to_text
+from kmodkit.core.deplines import TEXTS, Messages, alias_keys, module_lines, module_name, to_text
 from kmodkit.core.kmodwrite import Layout, build_index
 from kmodkit.errors import CyclesError
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
     from dataclasses import dataclass
     from typing import Final, NamedTuple
 else:
@@ -73,12 +73,6 @@ class Resolved:
     owners: Mapping[bytes, int]
     direct: Sequence[Sequence[int]]
     needs: Sequence[Sequence[int]]
-
-
-def sort_modules(modules: Iterable[DepModule], order: Iterable[bytes]) -> list[DepModule]:
-    """Return ``modules`` as ``order``, the lines of modules.order, has them, and the rest behind."""
-    by_path = {module.path: module for module in modules}
-    return [by_path[path] for path in sort_paths(by_path, order)]
 
 
 # --- dependencies -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from kmodkit.core.kmodindex import MAX_KEY
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Final
 
 TEXTS: Final = {
@@ -47,12 +47,14 @@ def module_name(path: bytes) -> bytes:
     return path.rpartition(b"/")[2].partition(b".")[0].replace(b"-", b"_")
 
 
-def sort_paths(paths: Iterable[bytes], order: Iterable[bytes]) -> list[bytes]:
+def sort_paths(paths: Iterable[bytes], order: Sequence[bytes], *, last: bool = False) -> list[bytes]:
     """Return the paths of modules as ``order``, the lines of modules.order, has them, and the rest behind.
 
-    The rest comes as it lies in depmod's hash table of module names.
+    Of a line that is there twice the first counts, or with ``last``, as before kmod 34, the last. The rest comes
+    as it lies in depmod's hash table of module names.
     """
-    place = {line: number for number, line in enumerate(order)}
+    numbered = [*enumerate(order)]
+    place = {line: number for number, line in (numbered if last else reversed(numbered))}
     listed: list[tuple[int, bytes]] = []
     rest: dict[bytes, bytes] = {}
     for path in paths:

@@ -128,13 +128,10 @@ def generate(
             else list(dict.fromkeys(relative_path(root, path) for path in paths))
         )
         lists = Lists(root, log, late)
-        ordered = sort_paths(found, lists.lines(root, log))
+        newest = layout is None or layout.value == "34"
+        ordered = sort_paths(found, lists.lines(root, log), last=not newest)
         run = None
-        if (
-            cache is not None
-            and (checks is None or checks == Checks())
-            and (layout is None or layout.value == "34")
-        ):
+        if cache is not None and newest and (checks is None or checks == Checks()):
             from kmodkit.depmod.again import Run
 
             run = Run(f"{os.fspath(cache)}.state", root, ordered, lists)
