@@ -7,6 +7,8 @@ checked against the size of the input before it is used.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable
 from struct import Struct
 
@@ -14,9 +16,9 @@ from kmodkit.errors import ElfError
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from dataclasses import dataclass
-    from typing import Final, Literal, NamedTuple, TypeAlias
+    from typing import Final, NamedTuple, TypeAlias
 else:
     from kmodkit.core.values import NamedTuple, dataclass
 
@@ -76,6 +78,8 @@ class Elf:
     table: bytes
     names: bytes
     section_struct: Struct
+    starts: Sequence[int]
+    """Of each section, where in ``names`` its name begins."""
 
     @classmethod
     def parse(cls, read: Read, file_size: int, head: bytes | None = None) -> Elf:
@@ -110,7 +114,12 @@ class Elf:
             raise ElfError("section table is cut short", offset=offset + len(table))
         where = Section._make(layout.section.unpack_from(table, names_index * entsize))
         names = _read_names(read, file_size, where, offset + names_index * entsize)
-        return cls(read, file_size, bits, layout.order, kind, machine, table, names, layout.section)
+        # Each entry begins with that. Unpacking all of 50 entries to look for one took six times as long.
+        words = array("I", table)
+        if layout.order != sys.byteorder:
+            words.byteswap()
+        starts = words[:: entsize // 4]
+        return cls(read, file_size, bits, layout.order, kind, machine, table, names, layout.section, starts)
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Elf:
@@ -135,23 +144,21 @@ class Elf:
 
     def find(self, name: bytes) -> Section | None:
         """Return the first section called ``name``, None where there is none."""
-        # Linkers let one name end inside of a longer one, so every occurrence may be the one referred to.
-        # An entry begins with its name's offset, which is searched among the bytes of the table: of 50 entries,
-        # unpacking those before .modinfo took six times as long.
-        size = self.section_struct.size
-        byteorder: Literal["little", "big"] = "big" if self.byteorder == "big" else "little"
-        found = len(self.table)
-        at = self.names.find(name + b"\0")
+        names, starts = self.names, self.starts
+        name += b"\0"
+        first = len(starts)
+        at = names.find(name)
+        # Linkers let one name end inside of a longer one, .modinfo in .rela.modinfo, so every occurrence may be
+        # the one referred to.
         while at >= 0:
-            start = at.to_bytes(4, byteorder)
-            place = self.table.find(start, 0, found)
-            while place % size and place >= 0:
-                place = self.table.find(start, place + 1, found)
-            found = place if place >= 0 else found
-            at = self.names.find(name + b"\0", at + 1)
-        if found == len(self.table):
-            return None
-        return Section._make(self.section_struct.unpack_from(self.table, found))
+            if at in starts:
+                first = min(first, starts.index(at))
+            at = names.find(name, at + 1)
+        return None if first == len(starts) else self.section(first)
+
+    def section(self, index: int) -> Section:
+        """Return the section at a position in the table."""
+        return Section._make(self.section_struct.unpack_from(self.table, index * self.section_struct.size))
 
     def contents(self, section: Section, *, limit: int | None = None) -> bytes:
         """Return the bytes of ``section``; nothing for one that takes no room in the file.

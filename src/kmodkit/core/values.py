@@ -13,6 +13,15 @@ from __future__ import annotations
 
 from operator import itemgetter
 
+try:
+    # What `collections` makes its named tuples with, where it is there.
+    from _collections import _tuplegetter  # type: ignore[import-not-found]
+except ImportError:
+
+    def _tuplegetter(at: int, doc: str) -> property:
+        return property(itemgetter(at), doc=doc)
+
+
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -209,7 +218,7 @@ class _NamedTupleType(type):
         defaults = {field: members.pop(field) for field in fields if field in members}
         members["__slots__"] = ()
         if fields:
-            members |= {field: property(itemgetter(at)) for at, field in enumerate(fields)}
+            members |= {field: _tuplegetter(at, "") for at, field in enumerate(fields)}
             members |= {"_fields": fields, "_field_defaults": defaults, "__match_args__": fields}
             names: dict[str, Any] = {f"_default_{field}": value for field, value in defaults.items()}
             words = [f"{field}=_default_{field}" if field in defaults else field for field in fields]

@@ -6,7 +6,7 @@ import os
 
 from kmodkit.core.elf import MAX_MODINFO, Elf
 from kmodkit.core.modcache import ModuleFacts
-from kmodkit.core.symbols import Sections, read_symbol_names
+from kmodkit.core.symbols import read_symbol_names
 from kmodkit.errors import FormatError
 from kmodkit.kernel.opening import opened, read_file
 
@@ -40,13 +40,12 @@ def with_elf(path: str, max_size: int, use: Callable[[Elf], T]) -> T:
         raise
 
 
-def modinfo_of(elf: Elf, sections: Sections) -> bytes:
+def modinfo_of(elf: Elf) -> bytes:
     """Return the contents of ``.modinfo``, b"" where there is none; raises ElfError."""
-    section = sections.find(b".modinfo")
+    section = elf.find(b".modinfo")
     return b"" if section is None else elf.contents(section, limit=MAX_MODINFO)
 
 
 def _facts(elf: Elf) -> ModuleFacts:
-    sections = Sections(elf)
-    exports, needs = read_symbol_names(elf, sections)
-    return ModuleFacts(modinfo_of(elf, sections), b"\0".join(exports), b"\0".join(needs))
+    exports, needs = read_symbol_names(elf)
+    return ModuleFacts(modinfo_of(elf), b"\0".join(exports), b"\0".join(needs))

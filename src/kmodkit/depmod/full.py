@@ -88,11 +88,6 @@ def _files(
 ) -> tuple[dict[str, bytes], Sequence[Sequence[int]]]:
     """Return the files that come of modules, and which of these each needs directly."""
     root, checks, layout = work.root, work.checks, work.layout
-    owners = depfiles.symbol_owners(modules, checks.kernel, checks.prefix)
-    if checks.unknown:
-        _check(modules, root, reader.symbols, owners, checks, log)
-    show = _shower(root, log) if checks.show else None
-    resolved = depfiles.resolve(modules, owners, prefix=checks.prefix, show=show)
 
     def infos() -> list[bytes]:
         own = Messages()
@@ -101,7 +96,13 @@ def _files(
         said = [text.encode("utf-8", "surrogateescape") for line in own.lines for text in line]
         return [where[_ALIASES] if where else b"", *made.values(), *said]
 
+    # Aliases and symbols need nothing of each other, and take as long.
     with beside(infos) if len(modules) >= MANY else contextlib.nullcontext(infos) as result:
+        owners = depfiles.symbol_owners(modules, checks.kernel, checks.prefix)
+        if checks.unknown:
+            _check(modules, root, reader.symbols, owners, checks, log)
+        show = _shower(root, log) if checks.show else None
+        resolved = depfiles.resolve(modules, owners, prefix=checks.prefix, show=show)
         files = {**depfiles.dep_files(resolved, layout, places), **depfiles.symbol_files(resolved, layout)}
         pieces = iter(result())
     where = next(pieces)

@@ -6,7 +6,7 @@ import os
 import time
 
 from kmodkit.core.modcache import Cache, ModuleFacts, decode_cache, encode_cache
-from kmodkit.core.symbols import Sections, read_symbols
+from kmodkit.core.symbols import read_symbols
 from kmodkit.depmod.facts import modinfo_of, read_facts, with_elf
 from kmodkit.depmod.finding import whole_path
 from kmodkit.errors import CacheError, FileError, FormatError
@@ -109,7 +109,7 @@ class Reader:
         found = self.symbols[path] = read_symbols(elf)
         names = [need.name for need in found.needs]
         return ModuleFacts(
-            modinfo_of(elf, Sections(elf)),
+            modinfo_of(elf),
             b"\0".join([export.name for export in found.exports]),
             b"\0".join(names),
         )
