@@ -181,18 +181,20 @@ def _read_table(elf: Elf, *, crcs: bool) -> _Table | None:
         raise ElfError("the names of symbols do not end in a NUL", offset=where.offset)
     size = 24 if elf.bits == 64 else 16
     local = min(section.info, section.size // size)
+    skip = 0
     if not crcs and _CRC not in strings:
-        section = section._replace(offset=section.offset + local * size, size=section.size - local * size)
-        local = 0
-    data = elf.contents(section, limit=MAX_TABLE)
-    words = array("I", data[: len(data) // size * size])
+        skip, local = local * size, 0
+    data = elf.contents(section, limit=MAX_TABLE, skip=skip)
+    words = array("I", data[: len(data) // size * size] if len(data) % size else data)
     if elf.byteorder != _NATIVE:
         words.byteswap()
     little = elf.byteorder == "little"
     names = words[0 :: size // 4]
-    if elf.bits == 32:
-        return _Table(strings, names, words[3::4], words[1::4], little, local)
-    return _Table(strings, names, words[1::6], words[2 if little else 3 :: 6], little, local)
+    wide = elf.bits == 64
+    packed = words[1::6] if wide else words[3::4]
+    # Only the checksums of symbols are taken from their values.
+    values = (words[2 if little else 3 :: 6] if wide else words[1::4]) if crcs else ()
+    return _Table(strings, names, packed, values, little, local)
 
 
 def _crc_symbols(table: _Table) -> list[int]:
