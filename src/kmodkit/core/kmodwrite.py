@@ -71,15 +71,18 @@ def _values(items: Iterable[tuple[bytes, bytes, int]], source: str | None) -> di
     found: dict[bytes, bytes] = {}
     several: dict[bytes, list[tuple[int, bytes]]] = {}
     one = b"\0" + _WORD.pack(1)
-    last: tuple[bytes, int] | None = None
+    bodies: dict[tuple[bytes, int], bytes] = {}
+    last: bytes | None = None
+    number = -1
     body = single = b""
     for key, value, priority in items:
-        if last != (value, priority):  # modules have many aliases, one behind the other
-            if not value.isascii() or b"\0" in value:
-                raise KmodIndexError(f"{value!r} is not 7-bit text, all that an index holds", source=source)
-            last = (value, priority)
-            body = _WORD.pack(priority) + value + b"\0"
-            single = one + body
+        if value is not last or number != priority:  # modules have many aliases, one behind the other
+            known = bodies.get((value, priority))
+            if known is None:
+                if not value.isascii() or b"\0" in value:
+                    raise KmodIndexError(f"{value!r} is not 7-bit text, all that an index holds", source=source)
+                known = bodies[value, priority] = _WORD.pack(priority) + value + b"\0"
+            last, number, body, single = value, priority, known, one + known
         if key not in found:
             found[key] = single
             continue
