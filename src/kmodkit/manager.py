@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
-from pathlib import Path
+from _thread import allocate_lock
 
 from kmodkit.core.graph import hard_order
 from kmodkit.core.names import normalize_name
 from kmodkit.core.plan import Plan, Step, plan_load, plan_unload
 from kmodkit.errors import ArgumentError, KmodError, LoadError, ModuleNotFoundError, SyscallError, UnloadError
-from kmodkit.kernel.files import find_tree
-from kmodkit.kernel.running import RunningKernel
-from kmodkit.kernel.syscalls import ModuleFlags, load_error, unload_error
-from kmodkit.scanner import open_metadata, scan
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from concurrent.futures import Future
     from dataclasses import dataclass
+    from pathlib import Path
     from typing import Final, Literal, Protocol
 
     from kmodkit.core.catalog import Catalog
     from kmodkit.core.procmodules import LoadedModule
     from kmodkit.kernel.modules import Initstate, Restrictions
+    from kmodkit.kernel.syscalls import ModuleFlags
 
     Status = Literal["done", "already", "failed", "skipped"]
 else:
@@ -54,7 +51,7 @@ class Kernel(Protocol):
     All methods are called from several threads at once.
     """
 
-    def load(self, path: str, params: str = "", flags: ModuleFlags = ModuleFlags.NONE) -> None:
+    def load(self, path: str, params: str = "", flags: ModuleFlags = ...) -> None:
         """Load a module file; raises SyscallError with the kernel's answer, KmodError for the file itself."""
 
     def unload(self, name: str) -> None:
@@ -166,12 +163,16 @@ class Manager:
         jobs: int | None = None,
     ) -> None:
         self.catalog = catalog
-        self.root = Path(root)
-        self.kernel: Kernel = RunningKernel() if kernel is None else kernel
+        self._root = os.fspath(root)
+        if kernel is None:
+            from kmodkit.kernel.running import RunningKernel
+
+            kernel = RunningKernel()
+        self.kernel: Kernel = kernel
         self._options = {normalize_name(name): text for name, text in (options or {}).items()}
         self._blacklist = frozenset(map(normalize_name, blacklist))
         self._jobs = jobs or max(2, len(os.sched_getaffinity(0)))
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._under_way: dict[str, Future[Outcome]] = {}
 
     @classmethod
@@ -180,10 +181,16 @@ class Manager:
 
         Raises FileError and MetadataError.
         """
-        file = Path(path)
-        if file.is_dir():
-            file /= METADATA
-        return cls(open_metadata(file), file.parent, kernel=kernel)
+        from kmodkit.kernel.opening import read_file
+        from kmodkit.meta.search import MAX_METADATA
+        from kmodkit.meta.wire import WireCatalog
+
+        file = os.fspath(path)
+        if os.path.isdir(file):  # noqa: PTH112 - pathlib takes a third of the bare interpreter's start
+            file = f"{file}/{METADATA}"
+        # What `open_metadata` does, without all that scans.
+        catalog = WireCatalog(read_file(file, max_size=MAX_METADATA), source=file)
+        return cls(catalog, os.path.dirname(file) or ".", kernel=kernel)  # noqa: PTH120 - see above
 
     @classmethod
     def from_tree(cls, tree: str | os.PathLike[str] | None = None, *, kernel: Kernel | None = None) -> Manager:
@@ -191,10 +198,21 @@ class Manager:
 
         ``tree`` is as for `kmodkit.find_tree`. Raises what `kmodkit.scan` and `from_metadata` do.
         """
+        from kmodkit.kernel.files import find_tree
+
         found = find_tree(tree)
-        if Path(found.root, METADATA).is_file():
+        if os.path.isfile(f"{found.root}/{METADATA}"):  # noqa: PTH113 - see above
             return cls.from_metadata(found.root, kernel=kernel)
+        from kmodkit.scanner import scan
+
         return cls(scan(found).catalog, found.root, kernel=kernel)
+
+    @property
+    def root(self) -> Path:
+        """The directory that the catalog's paths are relative to."""
+        from pathlib import Path
+
+        return Path(self._root)
 
     # --- state ----------------------------------------------------------------------------------------------
 
@@ -299,6 +317,8 @@ class Manager:
                     return "already"
                 if error.errno not in (errno.EAGAIN, errno.EBUSY) or time.monotonic() + pause > until:
                     holders = next((m.holders for m in self.kernel.loaded() if m.name == name), ())
+                    from kmodkit.kernel.syscalls import unload_error
+
                     raise unload_error(
                         error, name, holders=holders, restrictions=self.kernel.restrictions()
                     ) from error
@@ -387,13 +407,15 @@ class Manager:
                 if state == "live":
                     return Outcome(step, "already")
                 if state is None:
-                    self.kernel.load(str(self.root / (step.path or "")), step.params)
+                    self.kernel.load(f"{self._root}/{step.path or ''}", step.params)
                     return Outcome(step, "done")
             except SyscallError as error:
                 if error.errno == errno.EEXIST:
                     return Outcome(step, "already")
                 tries -= 1
                 if error.errno != errno.EBUSY or not tries or time.monotonic() > until:
+                    from kmodkit.kernel.syscalls import load_error
+
                     reason = load_error(error, step.name, restrictions=self.kernel.restrictions())
                     return Outcome(step, "failed", reason)
             except KmodError as error:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
-from kmodkit import manager as manager_module
 from kmodkit.kernel import modules as kernel_modules
+from kmodkit.kernel import running as running_module
 from kmodkit.scanner import scan
 from kmodkit.testing import FakeKernel
 from tests.commands import NETWORK_CARD, network_tree, run
@@ -34,7 +34,7 @@ def boot(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Boot:
 
     def boot(**options: object) -> FakeKernel:
         kernel = FakeKernel(scan(tree).catalog, **options)  # type: ignore[arg-type]
-        monkeypatch.setattr(manager_module, "RunningKernel", lambda: kernel)
+        monkeypatch.setattr(running_module, "RunningKernel", lambda: kernel)
         return kernel
 
     return boot

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from kmodkit import devices
-from kmodkit import manager as manager_module
 from kmodkit.cli import watch
 from kmodkit.core.plan import Step
 from kmodkit.devices import Report
+from kmodkit.kernel import running as running_module
 from kmodkit.kernel.notify import notify
 from kmodkit.manager import Outcome, Result
 from kmodkit.scanner import scan
@@ -56,7 +56,7 @@ class Machine:
             self.printed(report.cause).set()
             return line(report, as_json=as_json)
 
-        monkeypatch.setattr(manager_module, "RunningKernel", lambda: self.kernel)
+        monkeypatch.setattr(running_module, "RunningKernel", lambda: self.kernel)
         monkeypatch.setattr("kmodkit.kernel.netlink.UeventSocket", lambda: self.line.ours)
         monkeypatch.setattr(devices, "read_modaliases", lambda _: iter(self.devices))
         monkeypatch.setattr(watch, "_line", watched)

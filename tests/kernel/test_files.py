@@ -19,7 +19,6 @@ from kmodkit.errors import CompressionError, ElfError, FileError, FormatError, M
 from kmodkit.kernel import files
 from kmodkit.kernel.files import (
     ModuleTree,
-    compression,
     decompress,
     find_tree,
     read_module,
@@ -27,7 +26,7 @@ from kmodkit.kernel.files import (
     read_signed_module,
     replace_file,
 )
-from kmodkit.kernel.opening import read_file
+from kmodkit.kernel.opening import compression, read_file
 from kmodkit.testing import Compression, ModuleBuilder, compress, write_tree
 
 KINDS: list[Compression] = ["gz", "xz", "zst"]

@@ -23,7 +23,8 @@ from kmodkit.core import kmodtext
 from kmodkit.core.kmodindex import IndexFile
 from kmodkit.core.modcache import decode_cache
 from kmodkit.errors import KmodError
-from kmodkit.kernel.files import compression, decompress, read_module, read_signed_module
+from kmodkit.kernel.files import decompress, read_module, read_signed_module
+from kmodkit.kernel.opening import compression
 from kmodkit.meta.codec import decode, encode
 
 if TYPE_CHECKING:

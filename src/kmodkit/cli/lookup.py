@@ -15,6 +15,7 @@ Exit status: 0 every MODALIAS has a module (always with --sysfs), 1 one has none
 from __future__ import annotations
 
 from kmodkit.cli import common
+from kmodkit.cli.plain import read_plain
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     Found: TypeAlias = list[tuple[str, str | None]]  # names, each with the path of the module
     Look: TypeAlias = Callable[[str], Found]
 
-_FLAGS: Final = ("--sysfs", "--builtin", "--json", "--scan")
-_WITH_VALUE: Final = ("--meta", "--tree")
+_FLAGS: Final = {"--sysfs": "sysfs", "--builtin": "builtin", "--json": "json", "--scan": "scan"}
+_WITH_VALUE: Final = {"--meta": "meta", "--tree": "tree"}
 
 
 class Words:
@@ -51,27 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def plain_words(words: Sequence[str]) -> Words | None:
-    """Return what argparse makes of ``words``, None where that is better asked itself.
-
-    One lookup takes a few milliseconds, importing argparse more than Python takes to start. What is wrong, asks
-    for help, or could be read in two ways is left to it.
-    """
+    """Return what argparse makes of ``words``, None where that is better asked itself."""
     found = Words()
-    rest = iter(words)
-    last: str | None = None
-    for word in rest:
-        if word in _FLAGS:
-            setattr(found, word[2:], True)
-        elif word in _WITH_VALUE:
-            value = next(rest, "-")
-            if value.startswith("-") or getattr(found, word[2:]) is not None:
-                return None
-            setattr(found, word[2:], value)
-        elif word.startswith("-") or (found.modalias and last is not found.modalias[-1]):
-            return None  # argparse refuses MODALIASes on both sides of an option
-        else:
-            found.modalias.append(word)
-        last = word
+    operands = read_plain(found, words, _FLAGS, _WITH_VALUE)
+    if operands is None:
+        return None
+    found.modalias = operands
     if bool(found.modalias) == found.sysfs or (found.meta is not None and found.tree is not None):
         return None
     return found

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_source(parser)
 
 
-def open_manager(args: argparse.Namespace) -> Manager:
+def open_manager(args: common.Source) -> Manager:
     """Return the manager for ``--meta`` or ``--tree``; a tree's own meta.pb is used where it has one."""
     from kmodkit.manager import Manager
 

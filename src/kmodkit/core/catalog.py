@@ -6,20 +6,19 @@ Every reader makes a catalog (a scanned tree, meta.pb, depmod's files) and every
 from __future__ import annotations
 
 from kmodkit.core.graph import find_cycles, hard_order, load_order
-from kmodkit.core.matcher import WAY, Matcher, normalized_text
 from kmodkit.core.modinfo import SoftDeps, entries, split_depends, split_softdeps, split_weakdeps
-from kmodkit.core.names import name_from_path, normalize_alias, normalize_name, to_bytes
-from kmodkit.core.radix import RadixTree
+from kmodkit.core.names import WAY, name_from_path, normalize_alias, normalize_name, to_bytes
 from kmodkit.errors import ArgumentError, DependencyError, ModuleNotFoundError, UnknownDependencyError
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from dataclasses import dataclass, field
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from kmodkit.core.matcher.globs import Lookup
     from kmodkit.core.modinfo import ModuleInfo
+    from kmodkit.core.radix import RadixTree
     from kmodkit.core.rules import Rule
     from kmodkit.core.selection import Selection
     from kmodkit.core.snapshot import Snapshot
@@ -315,6 +314,8 @@ class Catalog:
 
     def pattern_tree(self, *, builtin: bool = False) -> RadixTree:
         """Return a new tree of the alias patterns as written, with positions in `modules` as values."""
+        from kmodkit.core.radix import RadixTree  # of use to nothing but showing it
+
         tree = RadixTree()
         for position, module in enumerate(self.modules):
             if module.builtin == builtin:
@@ -325,9 +326,11 @@ class Catalog:
     def _lookup(self, text: bytes, *, builtin: bool) -> tuple[Module, ...]:
         """Do what `lookup` does for a normalised text, by any index."""
         index = self._index(builtin=False)
-        if isinstance(index, Matcher):
-            object.__setattr__(self, "_ways", index.ways)
-            object.__setattr__(self, "_elsewhere", index.elsewhere)
+        matcher: Any = index
+        ways = getattr(matcher, "ways", None)  # which a `Matcher` has, that need not be imported for this
+        if ways is not None:
+            object.__setattr__(self, "_ways", ways)
+            object.__setattr__(self, "_elsewhere", matcher.elsewhere)
             object.__setattr__(self, "_alone", [(module,) for module in self.modules])
         found = index.lookup(text)
         if builtin:
@@ -351,6 +354,8 @@ class Catalog:
         """Return the index of normalised patterns of what is loadable, or of what is built in."""
         index = self._indexes.get(builtin)
         if index is None:
+            from kmodkit.core.matcher import Matcher, normalized_text  # a meta.pb answers without
+
             index = self._indexes[builtin] = Matcher(
                 (normalized_text(to_bytes(alias)), position)
                 for position, module in enumerate(self.modules)

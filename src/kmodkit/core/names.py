@@ -6,6 +6,9 @@ that need not be UTF-8 is carried with surrogateescape.
 
 from __future__ import annotations
 
+WAY = slice(4)
+"""The place of a modalias by which most buses are told apart: the key of `kmodkit.core.matcher.Matcher.ways`."""
+
 MODULE_SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
 
 

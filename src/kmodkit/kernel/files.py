@@ -14,7 +14,7 @@ from kmodkit.core.modinfo import ModuleInfo, modinfo_from_elf, parse_modinfo, se
 from kmodkit.core.names import module_file_suffix
 from kmodkit.core.signature import Signature, read_signature
 from kmodkit.errors import CompressionError, FileError, FormatError, TreeError
-from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, opened, read_file, read_whole, sync_directory
+from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, compression, opened, read_file, read_whole, sync_directory
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
@@ -65,15 +65,6 @@ class _Gzip:
 
 
 # --- module files -------------------------------------------------------------------------------------------
-
-
-def compression(head: bytes) -> str | None:
-    """Return ``gz``, ``xz`` or ``zst`` as the first bytes of a file say, None where it is not compressed."""
-    if head.startswith(b"\x1f\x8b"):
-        return "gz"
-    if head.startswith(b"\xfd7zXZ\0"):
-        return "xz"
-    return "zst" if head.startswith(b"\x28\xb5\x2f\xfd") else None
 
 
 def decompress(data: bytes, *, max_size: int = DEFAULT_MAX_SIZE) -> bytes:

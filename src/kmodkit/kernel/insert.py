@@ -12,8 +12,8 @@ import os
 from kmodkit.core.strip import strip_checks
 from kmodkit.errors import FileError, SyscallError
 from kmodkit.kernel import modules, syscalls
-from kmodkit.kernel.files import compression, read_module_bytes
-from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, opened
+from kmodkit.kernel.files import read_module_bytes
+from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, compression, opened
 from kmodkit.kernel.syscalls import ModuleFlags
 
 _LONGEST_MAGIC = 6

@@ -90,3 +90,12 @@ def sync_directory(path: str | os.PathLike[str]) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def compression(head: bytes) -> str | None:
+    """Return ``gz``, ``xz`` or ``zst`` as the first bytes of a file say, None where it is not compressed."""
+    if head.startswith(b"\x1f\x8b"):
+        return "gz"
+    if head.startswith(b"\xfd7zXZ\0"):
+        return "xz"
+    return "zst" if head.startswith(b"\x28\xb5\x2f\xfd") else None

@@ -6,15 +6,14 @@ import errno
 import os
 
 from kmodkit.errors import FileError, SyscallError
-from kmodkit.kernel import modules, syscalls
-from kmodkit.kernel.files import compression, read_module_bytes
-from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, opened
-from kmodkit.kernel.syscalls import ModuleFlags
+from kmodkit.kernel import modules
+from kmodkit.kernel.opening import DEFAULT_MAX_SIZE, compression, opened
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from kmodkit.core.procmodules import LoadedModule
     from kmodkit.kernel.modules import Initstate, Restrictions
+    from kmodkit.kernel.syscalls import ModuleFlags
 
 
 class RunningKernel:
@@ -29,12 +28,15 @@ class RunningKernel:
         self._sys = sys
         self._max_size = max_size
 
-    def load(self, path: str, params: str = "", flags: ModuleFlags = ModuleFlags.NONE) -> None:
+    def load(self, path: str, params: str = "", flags: ModuleFlags | None = None) -> None:
         """Load the module file ``path``, compressed or not.
 
         A compressed file is left to the kernel where that says it can unpack it (Linux 6.4), else it is unpacked
         here. Raises SyscallError with the kernel's answer, and FileError or CompressionError for the file.
         """
+        from kmodkit.kernel import syscalls  # with ctypes and enum, which plans alone do without
+
+        flags = syscalls.ModuleFlags.NONE if flags is None else flags
         with opened(path) as fd:
             kind = compression(os.pread(fd, 8, 0))
             if kind is None:
@@ -42,7 +44,7 @@ class RunningKernel:
                 return
             if modules.ALGORITHMS[kind] == modules.compression(sys=self._sys):
                 try:
-                    syscalls.finit_module(fd, params, flags | ModuleFlags.COMPRESSED_FILE)
+                    syscalls.finit_module(fd, params, flags | syscalls.ModuleFlags.COMPRESSED_FILE)
                 except SyscallError as error:
                     # The kernel's unpackers take less than the formats allow: an .xz with CRC64 is EINVAL. That is
                     # also what a bad parameter gives, and then the second call says so again.
@@ -52,10 +54,14 @@ class RunningKernel:
                     return
         if flags:
             raise FileError(None, "the kernel takes flags for a compressed module only where it unpacks it", path)
+        from kmodkit.kernel.files import read_module_bytes
+
         syscalls.init_module(read_module_bytes(path, max_size=self._max_size), params)
 
     def unload(self, name: str) -> None:
         """Unload ``name`` unless it is in use; raises SyscallError with the kernel's answer."""
+        from kmodkit.kernel import syscalls
+
         syscalls.delete_module(name)
 
     def loaded(self) -> tuple[LoadedModule, ...]:

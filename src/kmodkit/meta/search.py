@@ -42,6 +42,7 @@ _END: Final = 4
 _CHILDREN: Final = 5
 _INDEX: Final = 6
 # A child that is no literal is kept as the range of bytes that it takes, a star as an impossible one.
+_FEW: Final = 8  # first bytes that are sooner tried one by one than compared with those of the text
 _STAR: Final = (-1, -1)
 _ANY: Final = (0, 0xFF)
 
@@ -132,8 +133,10 @@ class MetaFile:
                 at = (state & -state).bit_length() - 1
                 if state & (state - 1):
                     # Several places at once: behind a star, every place of the text that is left.
-                    for first in literals.keys() & {*text[at:]}:
-                        stack += [(child, _moved(literal, state, masks)) for literal, child in literals[first]]
+                    few = len(literals) <= _FEW
+                    for first in literals if few else literals.keys() & {*text[at:]}:
+                        if state & masks.get(first, 0):
+                            stack += [(child, _moved(literal, state, masks)) for literal, child in literals[first]]
                 elif at < size:
                     stack += [
                         (child, state << len(literal))

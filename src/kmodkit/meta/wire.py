@@ -5,16 +5,15 @@ Lookups are those of `kmodkit.meta.search.MetaFile`; modules are read when one i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from kmodkit.core.catalog import Catalog, Module
-from kmodkit.core.matcher import Matcher, normalized_text
 from kmodkit.core.modinfo import SoftDeps
 from kmodkit.core.names import to_text
 from kmodkit.meta.search import PATH, MetaFile
 
+TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Final
 
     from kmodkit.core.catalog import Index
 
@@ -25,6 +24,7 @@ _SOFTDEP_PRE: Final = 1001
 _SOFTDEP_POST: Final = 1002
 _WEAKDEP: Final = 1003
 _FIRMWARE: Final = 1004
+_PLAIN: Final = bytes(sorted({*range(256)} - {*b"*?[\\"}))
 _TEXT_FIELDS: Final = frozenset((_DEPENDS_NAMES, _SOFTDEP_PRE, _SOFTDEP_POST, _WEAKDEP, _FIRMWARE))
 
 
@@ -140,12 +140,45 @@ class WireCatalog(Catalog):
     def _builtin_index(self) -> Index:
         file = self._file
         aliases = ((at, file.verbatim(at)) for at in file.positions.values())
-        return Matcher(
-            (normalized_text(alias), at)
-            for at, found in aliases
-            if found and file.path(at) is None
-            for alias in found
+        return _BuiltinIndex(
+            (alias, at) for at, found in aliases if found and file.path(at) is None for alias in found
         )
+
+
+class _BuiltinIndex:
+    """The aliases of what is built in: some dozens, of which few have wildcards.
+
+    Plans ask for names of soft dependencies here, which are no patterns, and importing a `Matcher` takes as long
+    as Python takes to start.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[bytes, int]]) -> None:
+        self._exact: dict[bytes, tuple[int, ...]] = {}
+        self._others: list[tuple[bytes, bytes, int]] = []  # each with what all that it matches begins with
+        self._matcher: Index | None = None
+        for alias, at in pairs:
+            text = alias.replace(b"-", b"_")
+            head = _head(text)
+            if len(head) == len(text):
+                self._exact[text] = (*self._exact.get(text, ()), at)
+            else:
+                self._others.append((head, alias, at))
+
+    def lookup(self, text: bytes) -> tuple[int, ...]:
+        """Return the positions of the modules with a pattern that matches ``text``, ascending, each once."""
+        found = self._exact.get(text, ())
+        if any(text.startswith(head) for head, _, _ in self._others):
+            if self._matcher is None:
+                from kmodkit.core.matcher import Matcher, normalized_text
+
+                self._matcher = Matcher((normalized_text(alias), at) for _, alias, at in self._others)
+            found += self._matcher.lookup(text)
+        return tuple(sorted({*found}))
+
+
+def _head(text: bytes) -> bytes:
+    """Return what a pattern begins with up to its first wildcard, set or escape."""
+    return text[: len(text) - len(text.lstrip(_PLAIN))]
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:

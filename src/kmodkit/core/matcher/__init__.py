@@ -38,14 +38,12 @@ from kmodkit.core.matcher import lists
 from kmodkit.core.matcher.fields import TEMPLATES, FieldIndex
 from kmodkit.core.matcher.globs import GlobIndex, is_plain
 from kmodkit.core.matcher.lists import ListIndex
+from kmodkit.core.names import WAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kmodkit.core.matcher.globs import Lookup, Pair, Values
-
-WAY: Final = slice(4)
-"""The place of a text by which most buses are told apart: the key in `Matcher.ways`."""
 
 _SHAPED: Final = {*TEMPLATES, *lists.TEMPLATES}
 
