@@ -72,7 +72,9 @@ def modprobe():
     return seconds
 def command():
     start = time.monotonic()
-    subprocess.run([sys.executable, "-m", "kmodkit", "coldplug"], capture_output=True)
+    # What the script does that an installer makes; -m would import runpy as well.
+    script = "import sys; from kmodkit.cli import main; sys.exit(main())"
+    subprocess.run([sys.executable, "-c", script, "coldplug"], capture_output=True)
     return time.monotonic() - start
 def library():
     from kmodkit.devices import coldplug

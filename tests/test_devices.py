@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kmodkit import devices
+from kmodkit.core.uevent import Uevent
 from kmodkit.devices import Report, Watcher, coldplug
-from kmodkit.errors import FileError
+from kmodkit.errors import FileError, SyscallError
+from kmodkit.kernel.netlink import Overrun, Rejected
 from kmodkit.kernel.syscalls import ModuleFlags
+from kmodkit.kernel.uevents import read_modaliases
 from kmodkit.manager import Manager
 from kmodkit.testing import FakeKernel, fake_kernel
 from tests.catalogs import catalog, module
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from kmodkit.core.catalog import Catalog
+    from kmodkit.kernel.netlink import Received
 
 
 def device(sys: Path, path: str, modalias: str) -> None:
@@ -115,6 +119,101 @@ def test_a_failure_does_not_stop_coldplug(sys: Path) -> None:
         "cannot load module 'net': it needs 'phy', which could not be loaded",
     ]
     assert result.changed == ("bus", "hub")
+
+
+def event(action: str, modalias: str) -> Uevent:
+    """Return an event of a device."""
+    return Uevent(action, "/devices/x", "bus", (modalias,), 1, None, ())
+
+
+class Socket:
+    """A socket on which the kernel tells of devices as they appear, or does not."""
+
+    def __init__(self, sys: Path) -> None:
+        self.sys = sys
+        self.waiting: list[Received] = []
+        self.told = 0
+        self.closed = False
+
+    def tell(self, *modaliases: str) -> None:
+        """Let the kernel tell of devices."""
+        self.waiting += [event("add", alias) for alias in modaliases]
+
+    def receive(self, _: float | None = None) -> Received | None:
+        """Return what comes next."""
+        self.told += 1
+        return self.waiting.pop(0) if self.waiting else None
+
+    def close(self) -> None:
+        """Note that it is closed."""
+        self.closed = True
+
+
+@pytest.fixture
+def sock(sys: Path, monkeypatch: pytest.MonkeyPatch) -> Socket:
+    """Make ``sys`` the sysfs of this machine, with a socket of ours."""
+    found = Socket(sys)
+    monkeypatch.setattr(devices, "_SYS", str(sys))
+    monkeypatch.setattr(devices, "_socket", lambda: found)
+    return found
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note each walk over sysfs."""
+    found: list[str] = []
+    walk = read_modaliases
+
+    def walked(sys: str) -> Iterator[tuple[str, str]]:
+        found.append(sys)
+        return walk(sys)
+
+    monkeypatch.setattr(devices, "read_modaliases", walked)
+    return found
+
+
+def test_coldplug_takes_the_word_of_the_kernel_for_what_appears(sys: Path, sock: Socket, walks: list[str]) -> None:
+    """And goes over sysfs at the beginning and, once nobody tells of more, at the end."""
+    device(sys, "pci0/0:2", "pci:bus")
+    kernel = Bus(sys, {"bus": ["usb:hub1"], "hub": ["hid:mouse"]})
+    load = kernel.load
+
+    def tell(path: str, *rest: Any) -> None:
+        load(path, *rest)
+        sock.tell(*{"bus": ["usb:hub1"], "hub": ["hid:mouse", "pci:net"]}.get(Path(path).stem, ()))
+
+    kernel.load = tell  # type: ignore[method-assign, assignment]
+    result = coldplug(managed(kernel), sys=str(sys))
+    assert set(result.changed) == {"phy", "net", "bus", "hub", "mouse"}
+    assert len(walks) == 2 and sock.closed
+
+
+def test_coldplug_finds_what_the_kernel_did_not_tell_of(sys: Path, sock: Socket, walks: list[str]) -> None:
+    """Without an event, sysfs is gone over after each round; one that is refused or lost holds nothing up."""
+    device(sys, "pci0/0:2", "pci:bus")
+    sock.waiting = [Overrun(), Rejected("junk"), event("remove", "dev:1")]
+    kernel = Bus(sys, {"bus": ["usb:hub1"], "hub": ["hid:mouse"]})
+    assert set(coldplug(managed(kernel), sys=str(sys)).changed) == {"phy", "net", "bus", "hub", "mouse"}
+    assert len(walks) == 4
+
+
+def test_an_error_of_the_socket_that_stays_does_not_hold_coldplug_up(sys: Path, sock: Socket) -> None:
+    """It is as if there were none."""
+    sock.waiting = [Rejected("broken", errno.EIO)] * 1000
+    assert coldplug(managed(FakeKernel(drivers())), sys=str(sys)).changed == ("phy", "net")
+    assert sock.told == 1
+
+
+def test_coldplug_does_without_a_socket(sys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a process must not have one."""
+
+    def refuse() -> None:
+        raise SyscallError("socket", errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(devices, "_SYS", str(sys))
+    monkeypatch.setattr("kmodkit.kernel.netlink.UeventSocket", refuse)
+    device(sys, "pci0/0:2", "pci:bus")
+    assert "hub" in coldplug(managed(Bus(sys, {"bus": ["usb:hub1"]})), sys=str(sys)).changed
 
 
 def test_coldplug_without_sysfs_is_an_error(tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import threading
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kmodkit.manager import Manager, Outcome, Result
+from kmodkit.kernel.together import Answer
+from kmodkit.manager import Manager, Result
 from kmodkit.testing import FakeKernel, fake_kernel
 from tests.catalogs import catalog, module, network
 from tests.managers import PATIENCE, ROOT, Gate, loaded, loads, managed, outcomes
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from kmodkit.core.catalog import Catalog
 
 
@@ -65,16 +68,15 @@ def test_a_slow_module_holds_up_only_what_needs_it(gate: Gate) -> None:
         assert slow.result(PATIENCE).changed == ("ptp", "e1000e")
 
 
-class WatchedFuture(Future[Outcome]):
-    """A future that says when somebody waits for it."""
+class WatchedAnswer(Answer):
+    """An answer that says when somebody waits for it."""
 
     waited_for = threading.Event()
 
-    def result(self, timeout: float | None = None) -> Outcome:
+    def wait(self) -> Any:
         """Say so, and wait."""
-        if not self.done():
-            self.waited_for.set()
-        return super().result(timeout)
+        self.waited_for.set()
+        return super().wait()
 
 
 @pytest.mark.parametrize(("code", "second"), [(0, "already"), (errno.ENODEV, "failed")])
@@ -82,14 +84,14 @@ def test_two_threads_that_ask_for_one_module_get_one_load(
     code: int, second: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second waits for the first, and has its answer, good or bad."""
-    monkeypatch.setattr(WatchedFuture, "waited_for", threading.Event())
-    monkeypatch.setattr("concurrent.futures.Future", WatchedFuture)
+    monkeypatch.setattr(WatchedAnswer, "waited_for", threading.Event())
+    monkeypatch.setattr("kmodkit.manager.Answer", WatchedAnswer)
     manager, kernel = managed(network(), FakeKernel(errors={"ptp": [code]}, delays={"ptp": 1}))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(manager.execute, manager.plan("ptp"))
         assert gate.entered.wait(PATIENCE)
         later = pool.submit(manager.execute, manager.plan("ptp", "debug=1"))
-        assert WatchedFuture.waited_for.wait(PATIENCE)
+        assert WatchedAnswer.waited_for.wait(PATIENCE)
         gate.open()
         one, two = first.result(PATIENCE), later.result(PATIENCE)
     assert loads(kernel) == [("ptp", "")]

@@ -11,13 +11,13 @@ import threading
 from collections import deque
 
 from kmodkit.core.uevent import Uevent
-from kmodkit.errors import KmodError
+from kmodkit.errors import KmodError, SyscallError
 from kmodkit.kernel.uevents import read_modaliases
 from kmodkit.manager import Result
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from dataclasses import dataclass
     from typing import Final, Literal, Self
@@ -33,8 +33,10 @@ else:
 
 # "bind" too: a driver that binds may bring a MODALIAS of what it found.
 _ACTIONS: Final = ("add", "bind")
+_SYS: Final = "/sys"
 _WORKERS: Final = 4
 _LONGEST_BATCH: Final = 512
+_MOST_EVENTS: Final = 1 << 16
 _WAKE_READ: Final = 1 << 16
 
 
@@ -54,7 +56,7 @@ class Report:
     reason: str = ""
 
 
-def coldplug(manager: Manager, *, sys: str = "/sys") -> Result:
+def coldplug(manager: Manager, *, sys: str = _SYS) -> Result:
     """Load the modules of every device in sysfs, and of those that appear by loading them.
 
     Devices that a module finds only after its load has returned (USB, for one) are not waited for: `Watcher`
@@ -63,15 +65,52 @@ def coldplug(manager: Manager, *, sys: str = "/sys") -> Result:
     seen: set[str] = set()
     outcomes: list[Outcome] = []
     seconds = 0.0
-    # Each round that finds nothing new ends it, so a device can add no round for ever without a new modalias.
-    while new := [alias for _, alias in read_modaliases(sys) if alias not in seen]:
-        seen.update(new)
-        result = manager.load_for_devices(new)
-        outcomes += result.outcomes
-        seconds += result.seconds
-        if not result.changed:
-            break
+    with contextlib.ExitStack() as stack:
+        # Opened before the first walk, so that no device falls in between.
+        sock = _socket() if sys == _SYS else None
+        if sock is not None:
+            stack.callback(sock.close)
+        new = _unseen(read_modaliases(sys), seen)
+        # Each round that finds nothing new ends it, so a device can add no round for ever without a new modalias.
+        while new:
+            seen.update(new)
+            result = manager.load_for_devices(new)
+            outcomes += result.outcomes
+            seconds += result.seconds
+            if not result.changed:
+                break
+            # The kernel has said which devices these modules found: going over all of sysfs after each round took
+            # a third of coldplug's time. Only where it has named none, that is done, to be sure.
+            new = _unseen(_events(sock), seen) if sock is not None else []
+            new = new or _unseen(read_modaliases(sys), seen)
     return Result(tuple(outcomes), seconds)
+
+
+def _unseen(found: Iterable[tuple[str, str]], seen: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(alias for _, alias in found if alias not in seen))
+
+
+def _socket() -> UeventSocket | None:
+    """Return a socket for uevents, None where this process cannot have one."""
+    from kmodkit.kernel.netlink import UeventSocket
+
+    try:
+        return UeventSocket()
+    except SyscallError:
+        return None
+
+
+def _events(sock: UeventSocket) -> Iterator[tuple[str, str]]:
+    """Yield the device path and each modalias of the events that have come."""
+    from kmodkit.kernel.netlink import Rejected
+
+    for _ in range(_MOST_EVENTS):
+        received = sock.receive(0)
+        # What is refused or lost, the next walk finds; an error that stays must not hold us up.
+        if received is None or (isinstance(received, Rejected) and received.errno is not None):
+            return
+        if isinstance(received, Uevent) and received.action in _ACTIONS:
+            yield from ((received.devpath, alias) for alias in received.modaliases)
 
 
 class Watcher:

@@ -14,11 +14,11 @@ from kmodkit.core.graph import hard_order
 from kmodkit.core.names import normalize_name
 from kmodkit.core.plan import Plan, Step, plan_load, plan_unload
 from kmodkit.errors import ArgumentError, KmodError, LoadError, ModuleNotFoundError, SyscallError, UnloadError
+from kmodkit.kernel.together import Answer, run_together
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
-    from concurrent.futures import Future
     from dataclasses import dataclass
     from pathlib import Path
     from typing import Final, Literal, Protocol
@@ -173,7 +173,7 @@ class Manager:
         self._blacklist = frozenset(map(normalize_name, blacklist))
         self._jobs = jobs or max(2, len(os.sched_getaffinity(0)))
         self._lock = allocate_lock()
-        self._under_way: dict[str, Future[Outcome]] = {}
+        self._under_way: dict[str, Answer] = {}
 
     @classmethod
     def from_metadata(cls, path: str | os.PathLike[str], *, kernel: Kernel | None = None) -> Manager:
@@ -345,27 +345,14 @@ class Manager:
             for step in plan:
                 outcomes[step.name] = self._take(step, outcomes, begin)
         else:
-            self._execute_together(plan, outcomes, begin)
+            # Only steps further up in the plan are waited for, so that a plan made by hand cannot wait for itself.
+            steps: dict[str, Step] = {}
+            before: dict[str, list[str]] = {}
+            for step in plan:
+                before[step.name] = [name for name in (*step.needs, *step.follows) if name in before]
+                steps[step.name] = step
+            run_together(before, lambda name: self._take(steps[name], outcomes, begin), outcomes, self._jobs)
         return Result(tuple(outcomes[step.name] for step in plan), time.monotonic() - begin)
-
-    def _execute_together(self, plan: Plan, outcomes: dict[str, Outcome], begin: float) -> None:
-        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # plans alone do without
-
-        # Only steps further up in the plan are waited for, so that a plan made by hand cannot wait for itself.
-        before: dict[str, frozenset[str]] = {}
-        for step in plan:
-            before[step.name] = frozenset(name for name in (*step.needs, *step.follows) if name in before)
-        todo = list(plan)
-        with ThreadPoolExecutor(self._jobs) as pool:
-            running: set[Future[Outcome]] = set()
-            while todo or running:
-                ready = [step for step in todo if outcomes.keys() >= before[step.name]]
-                todo = [step for step in todo if step not in ready]
-                running |= {pool.submit(self._take, step, outcomes, begin) for step in ready}
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    outcome = future.result()
-                    outcomes[outcome.step.name] = outcome
 
     def _take(self, step: Step, outcomes: Mapping[str, Outcome], begin: float) -> Outcome:
         """Do one step, whose predecessors have all ended."""
@@ -374,16 +361,13 @@ class Manager:
             if need in outcomes and not outcomes[need].ok:
                 error = LoadError(step.name, None, f"it needs {need!r}, which could not be loaded")
                 return _timed(Outcome(step, "skipped", error), start, begin)
-        from concurrent.futures import Future
-
-        # Whoever comes first loads; the others wait for its answer, with no lock held.
+        # Whoever comes first loads; the others wait for its answer, with no lock of ours held.
         with self._lock:
-            future = self._under_way.get(step.name)
-            if mine := future is None:
-                future = self._under_way[step.name] = Future()
-        assert future is not None  # noqa: S101 - set just above
-        if not mine:
-            other = future.result()
+            other_load = self._under_way.get(step.name)
+            if other_load is None:
+                load = self._under_way[step.name] = Answer()
+        if other_load is not None:
+            other: Outcome = other_load.wait()
             status: Status = "already" if other.ok else other.status
             return _timed(Outcome(step, status, other.error), start, begin)
         try:
@@ -394,7 +378,7 @@ class Manager:
         finally:
             with self._lock:
                 del self._under_way[step.name]
-            future.set_result(outcome)
+            load.give(outcome)
         return _timed(outcome, start, begin)
 
     def _load_one(self, step: Step) -> Outcome:

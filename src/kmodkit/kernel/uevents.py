@@ -29,6 +29,8 @@ ACTIONS = ("add", "remove", "change", "move", "online", "offline", "bind", "unbi
 # sysfs hands out at most one page; ours is larger than any architecture's.
 _READ_LIMIT = 1 << 17
 
+_FILES = ("modalias", "uevent")
+
 _ALPHANUMERIC = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
@@ -176,7 +178,7 @@ def _write(path: str, request: bytes) -> None:
 
 
 def _walk(sys: str) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield (directory, device path, names of its files) for each directory under devices, parents first."""
+    """Yield (directory, device path, which of `_FILES` it has) for each directory under devices, parents first."""
     root = f"{sys.rstrip('/')}/devices"
     pending = [root]
     while pending:
@@ -189,7 +191,7 @@ def _walk(sys: str) -> Iterator[tuple[str, str, set[str]]]:
                     # Symlinks lead back up (subsystem, driver, ...) and would make the walk endless.
                     if entry.is_dir(follow_symlinks=False):
                         below.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
+                    elif entry.name in _FILES and entry.is_file(follow_symlinks=False):
                         names.add(entry.name)
         except OSError as error:
             if directory == root:
@@ -197,7 +199,10 @@ def _walk(sys: str) -> Iterator[tuple[str, str, set[str]]]:
             # The device went away meanwhile; what was listed of it is gone too.
             continue
         # Half of all directories are the attributes of power management, which every device has, and no device.
-        if (power := f"{directory}/power") in below and not os.path.exists(f"{power}/uevent"):  # noqa: PTH110
+        # As a device has that name taken, none below it can be called so.
+        if (power := f"{directory}/power") in below and (
+            "uevent" in names or not os.path.exists(f"{power}/uevent")  # noqa: PTH110 - one for each directory
+        ):
             below.remove(power)
         below.sort(reverse=True)
         pending.extend(below)
