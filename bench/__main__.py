@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import kmodkit
-from bench import commands, depmod, growth, indexing, lookups, peers, startup
+from bench import commands, depmod, growth, guest, indexing, lookups, peers, startup
 from tools import material
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows += startup.rows(plain, plain_root, rounds=5 if options.quick else 15)
     rows += indexing.metadata_rows(plain, libkmod, rounds=1 if options.quick else 5)
     rows += lookups.rows(catalog, libkmod, count=4000 if options.quick else 20000, rounds=rounds)
+    if not options.quick and shutil.which("qemu-system-x86_64"):
+        rows += guest.rows(plain)
     hostile = growth.hostile(rounds)
     patterns = growth.by_patterns(catalog, rounds, growth.SIZES[:-1] if options.quick else growth.SIZES)
     modules = growth.by_modules(plain, rounds)

@@ -14,14 +14,19 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import kmodkit
+from bench.measure import Row
 from kmodkit import ktest
 from kmodkit.core.names import to_text
 from tools import material
 
+if TYPE_CHECKING:
+    from tools.material import Kernel
+
 ROUNDS: Final = 3
+NAMES: Final = {"command": "kmodkit coldplug", "library": "coldplug(Manager)", "udev": "udevadm"}
 DEVICES: Final = (
     "e1000e",
     "virtio-net-pci,disable-legacy=on",
@@ -102,7 +107,14 @@ print(json.dumps({"seconds": seconds, "loaded": loaded()}))
 
 def main(argv: list[str]) -> int:
     """Print a line for each contender: the median and its ratio to modprobe's."""
-    kernel = material.kernel(argv[0] if argv else "bookworm-amd64")
+    print(f"{'contender':<24}{'ratio to modprobe':>20}{'guest seconds':>16}")
+    for row in rows(material.kernel(argv[0] if argv else "bookworm-amd64")):
+        print(f"{row.name:<24}{row.ratio or 0.0:>20.2f}{row.ours:>16.2f}")
+    return 0
+
+
+def rows(kernel: Kernel) -> list[Row]:
+    """Return a row for each contender beside modprobe, in the guest's own seconds."""
     indexed = material.depmodded(kernel) / kernel.modules.relative_to(kernel.root)
     there = f"/lib/modules/{kernel.release}"
     with tempfile.TemporaryDirectory() as scratch:
@@ -120,8 +132,21 @@ def main(argv: list[str]) -> int:
         modules = tuple(name for name in (*WANTED, *ALSO) if name in catalog)
         setup = ktest.Setup(kernel=kernel.root, modules=modules, devices=DEVICES, image=image, memory=768)
         contenders = ["modprobe", "command", "library", *(["udev"] if programs else [])]
-        _report({name: [_run(setup, name) for _ in range(ROUNDS)] for name in contenders})
-    return 0
+        # In turns, so that other work on the machine falls on all.
+        runs = [[_run(setup, name) for name in contenders] for _ in range(ROUNDS)]
+    seconds = [statistics.median(float(str(run["seconds"])) for run in each) for each in zip(*runs, strict=True)]
+    loaded = [len(list(run["loaded"])) for run in runs[0]]  # type: ignore[call-overload]
+    return [
+        Row(
+            f"guest: {NAMES[name]}",
+            "s",
+            taken,
+            seconds[0],
+            "modprobe -a",
+            f"{count} modules; modprobe {loaded[0]}",
+        )
+        for name, taken, count in zip(contenders[1:], seconds[1:], loaded[1:], strict=True)
+    ]
 
 
 def _udev() -> tuple[tuple[Path, ...], list[tuple[Path, str]]]:
@@ -144,16 +169,6 @@ def _run(setup: ktest.Setup, contender: str) -> dict[str, object]:
         raise SystemExit(f"bench: {contender} ended with status {done.status}:\n{to_text(done.output)}")
     found: dict[str, object] = json.loads(to_text(done.output).splitlines()[-1])
     return found
-
-
-def _report(results: dict[str, list[dict[str, object]]]) -> None:
-    medians = {
-        name: statistics.median(float(str(run["seconds"])) for run in runs) for name, runs in results.items()
-    }
-    print(f"{'contender':<12}{'ratio to modprobe':>20}{'guest seconds':>16}{'modules':>10}")
-    for name, median in medians.items():
-        count = len(list(results[name][0]["loaded"]))  # type: ignore[call-overload]
-        print(f"{name:<12}{median / medians['modprobe']:>20.2f}{median:>16.2f}{count:>10}")
 
 
 if __name__ == "__main__":
