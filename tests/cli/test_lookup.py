@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from kmodkit import depmod, save_metadata, scan
-from kmodkit.cli import lookup
+from kmodkit import depmod
 from kmodkit.kernel import uevents
 from kmodkit.testing import ModuleBuilder, write_tree
 from tests.commands import NETWORK_CARD, network_tree, run
@@ -148,54 +141,3 @@ def test_a_damaged_index_is_an_error_with_its_name(indexed: Path, capsys: Captur
     ran = run(capsys, "lookup", NETWORK_CARD, "--tree", indexed)
     assert (ran.status, ran.out) == (1, "")
     assert f"{indexed}/modules.alias.bin" in ran.err
-
-
-WORDS = st.sampled_from(
-    [
-        "--sysfs",
-        "--builtin",
-        "--json",
-        "--scan",
-        "--meta",
-        "--tree",
-        "--meta=x",
-        "--",
-        "-",
-        "-h",
-        "",
-        "a",
-        "pci:b*",
-    ]
-)
-
-
-@given(st.lists(WORDS, max_size=6))
-def test_plain_words_mean_what_argparse_takes_them_for(words: list[str]) -> None:
-    """Where the quick reading of the words gives an answer at all."""
-    plain = lookup.plain_words(words)
-    if plain is None:
-        return
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    lookup.add_arguments(parser)
-    with contextlib.redirect_stderr(None):
-        parsed = vars(parser.parse_args(words))
-    parsed.pop("parser")
-    assert vars(plain) == parsed
-
-
-@pytest.mark.parametrize("source", ["meta", "tree"])
-def test_a_lookup_of_one_shot_imports_next_to_nothing(indexed: Path, tmp_path: Path, source: str) -> None:
-    """Each of these takes as long as all the rest of the answer, or longer."""
-    save_metadata(scan(indexed).catalog, tmp_path / "meta.pb")
-    place = {"meta": tmp_path / "meta.pb", "tree": indexed}[source]
-    code = (
-        "import sys; before = set(sys.modules); from kmodkit.cli import main\n"
-        f"status = main(['lookup', '--{source}', {str(place)!r}, {NETWORK_CARD!r}])\n"
-        "print(status, *sorted(set(sys.modules) - before))"
-    )
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    name, *imported = done.stdout.split()
-    assert (name, imported[0]) == ("r8169", "0")
-    heavy = {"argparse", "dataclasses", "enum", "typing", "re", "contextlib", "collections", "pathlib", "json"}
-    assert not heavy & {*imported}
-    assert not [each for each in imported if each.partition(".")[0] in ("google", "rich", "asn1crypto")]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from kmodkit.core.alias import Token
 
     Values: TypeAlias = "tuple[int, ...]"
-    # Literals; what follows them, or the values of what ends there.
-    Child: TypeAlias = "tuple[tuple[str, ...], PieceTree | None, Values]"
+    # The longest of some literals, and all; what follows them, or the values of what ends there.
+    Child: TypeAlias = "tuple[str, tuple[str, ...], PieceTree | None, Values]"
 
 # So many places of a literal are looked for before searching the text for each literal is cheaper.
 _MOST_SLICES: Final = 48
@@ -104,7 +104,10 @@ class PieceTree:
                 found += table.lookup(text, pos)
             if node._keyed is not None:
                 children += node._keyed.candidates(text, pos)
-            for pieces, child, values in children:
+            for longest, pieces, child, values in children:
+                # Most are not there at all, which takes half of what searching them one by one does.
+                if longest not in text:
+                    continue
                 at = pos
                 for piece in pieces:
                     at = text.find(piece, at)
@@ -132,8 +135,9 @@ def _chain(piece: str, node: PieceTree) -> Child:
     if len(node._inside) == 1 and not node._open and not node._ending:
         # The last literal of the one pattern that is left: input takes a third less than with a node for it.
         ((piece, values),) = node._inside.items()
-        return ((*pieces, piece), None, values)
-    return (tuple(pieces), node, ())
+        pieces.append(piece)
+        return (max(pieces, key=len), tuple(pieces), None, values)
+    return (max(pieces, key=len), tuple(pieces), node, ())
 
 
 class _Keyed:
@@ -149,7 +153,7 @@ class _Keyed:
         self._by_key: dict[str, tuple[Child, ...]] = {}
         others = []
         for child in children:
-            key = child[0][0][:_KEY]
+            key = child[1][0][:_KEY]
             if len(key) == _KEY:
                 self._by_key[key] = (*self._by_key.get(key, ()), child)
             else:
