@@ -181,6 +181,8 @@ def changed_files(
         changed[name] = b"" if text == head and name == "modules.devname" else text
     dep: bytes | None
     if any(fact.needs for fact in (*gone, *after)):
+        if files["modules.dep"].count(b"\n") != len(before.paths):
+            return None  # a path with a line end in it
         removed.dep_items, added.dep_items, dep = _dependencies(before, first, after, files["modules.dep"])
     else:
         dep = _with_end(files["modules.dep"], removed.dep, added.dep)

@@ -143,9 +143,7 @@ class _Twin:
     def __get__(self, _: object, owner: type) -> object:
         import dataclasses
 
-        fields: dict[str, _Field] = (
-            owner.__dict__.get("__value_fields__") or vars(owner.__mro__[1])["__value_fields__"]
-        )
+        fields: dict[str, _Field] = owner.__value_fields__  # type: ignore[attr-defined]
         members: dict[str, object] = {"__annotations__": {name: one.annotation for name, one in fields.items()}}
         for name, one in fields.items():
             words = {"init": one.init, "repr": one.repr, "compare": one.compare}

@@ -14,6 +14,7 @@ from kmodkit.core.deplines import module_name
 from kmodkit.core.depstate import MOST, NO_STATE, STATE, Fact, State, changed_files, digest
 from kmodkit.depmod.finding import whole_path
 from kmodkit.errors import CacheError, FileError, FormatError
+from kmodkit.kernel.filestate import is_past
 from kmodkit.kernel.opening import read_file
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
@@ -27,10 +28,6 @@ MAX_STATE: Final = 1 << 28
 MAX_FILE: Final = 256 << 20
 _WRITER: Final = 1
 """To be raised when the same modules come to be written in another way."""
-# A file can change twice within one tick of the kernel's clock and keep its times: 10 ms at most, and two seconds
-# on file systems that keep whole ones.
-_TICK: Final = 20_000_000
-_COARSE_TICK: Final = 2_000_000_000
 _DEVICE: Final = (1 << 64) - 1
 
 
@@ -132,13 +129,9 @@ def _states(root: str, paths: Sequence[bytes]) -> bytes:
             found.append(NO_STATE)
             continue
         changed = status.st_ctime_ns
-        tick = _TICK if changed % 1_000_000_000 else _COARSE_TICK
-        found.append(
-            # A time to come says that the clock was set back.
-            pack(status.st_size, status.st_mtime_ns, changed, status.st_ino, status.st_dev & _DEVICE)
-            if changed + tick < now
-            else NO_STATE
-        )
+        device = status.st_dev & _DEVICE
+        state = pack(status.st_size, status.st_mtime_ns, changed, status.st_ino, device)
+        found.append(state if is_past(changed, now) else NO_STATE)
     return b"".join(found)
 
 

@@ -33,10 +33,9 @@ def settled(states: Iterable[FileState | None], now: int) -> bool:
 
     A file that is not there is not settled, and a time to come says that the clock was set back.
     """
-    for state in states:
-        if state is None:
-            return False
-        tick = _TICK if state.ctime % 1_000_000_000 else _COARSE_TICK
-        if state.ctime + tick >= now:
-            return False
-    return True
+    return all(state is not None and is_past(state.ctime, now) for state in states)
+
+
+def is_past(changed: int, now: int) -> bool:
+    """Return whether a tick of the clock has passed since a file changed; both times in nanoseconds."""
+    return changed + (_TICK if changed % 1_000_000_000 else _COARSE_TICK) < now

@@ -6,8 +6,8 @@ lists. A pattern has what must be in some of them: ``input:b*v*p*e*-e*1,*k*2C0,*
 and nothing else but numbers, a match puts each letter of the pattern onto that of the text, as both have as many;
 so each list is matched alone, against what the pattern has behind that letter.
 
-Patterns are kept as a tree by what they ask of one list after the other. input takes 1.1 us, where searching all
-literals of its patterns one behind the other took 4.
+Patterns are kept as a tree by what they ask of one list after the other. input takes 2.2 us, where searching all
+literals of its patterns one behind the other took 3.9.
 """
 
 from __future__ import annotations
