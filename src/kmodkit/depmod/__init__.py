@@ -110,8 +110,9 @@ def generate(
 
     ``paths`` names the module files to take instead of all. ``config`` is what depmod.d says for the release
     (`load_config`). ``cache`` is a file that keeps what was read: a module whose file has not changed is not
-    opened again, and where nothing at all has, and the directory ``previous`` has the files that were made then,
-    they are returned as they are. Compressed modules are read by ``jobs`` threads, as many as there are processors
+    opened again. Beside it, in ``cache``.state, is noted what was made; where the directory ``previous`` has those
+    files still, they are returned as they are if nothing has changed, and are gone on from if little has (see
+    `kmodkit.core.depstate`). Compressed modules are read by ``jobs`` threads, as many as there are processors
     by default. A module that cannot be read is listed without dependencies, and named in the messages.
 
     Raises FileError where the directory or a list in it cannot be read, CyclesError where modules need each other,
