@@ -29,7 +29,7 @@ def rows(kernel: Kernel, root: Path, *, rounds: int, cores: float) -> list[Row]:
     theirs = [str(material.machine_depmod()), "-b", str(root), *words, kernel.release]
     packed = kernel.key.startswith("trixie")
     with tempfile.TemporaryDirectory(dir=root.parent) as scratch, commands.runner() as runner:
-        tree = _copy(root, Path(scratch, "root"))
+        tree = copy_tree(root, Path(scratch, "root"))
         modules = tree / kernel.modules.relative_to(kernel.root)
         full = [*commands.KMODKIT, "depmod", "-b", str(tree), *words, kernel.release]
         again = [*full[:-1], "--incremental", kernel.release]
@@ -54,7 +54,7 @@ def rows(kernel: Kernel, root: Path, *, rounds: int, cores: float) -> list[Row]:
     ]
 
 
-def _copy(root: Path, target: Path) -> Path:
+def copy_tree(root: Path, target: Path) -> Path:
     """Copy a tree, whose modules are only linked; what depmod writes is not shared."""
 
     def link(source: str, copy: str) -> None:

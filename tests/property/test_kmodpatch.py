@@ -72,3 +72,19 @@ def test_what_no_index_can_hold_is_refused(item: Item) -> None:
     """Bytes above ASCII, as when writing anew, and two values of which it could not be said which comes first."""
     with pytest.raises(KmodIndexError):
         patch_index(*built([(b"a", b"m", 1)]), [], [item])
+
+
+@given(st.data())
+def test_a_damaged_index_is_changed_or_refused(data: st.DataObject) -> None:
+    """Whatever its bytes and the places say, there is an error of ours or an answer, at once."""
+    index, places = built([(b"pci:v%dd%d*" % (number % 9, number), b"m", number) for number in range(40)])
+    parts = [bytearray(index), bytearray(places)]
+    for _ in range(data.draw(st.integers(1, 4))):
+        part = data.draw(st.sampled_from(parts))
+        part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
+    keys = data.draw(st.lists(items, max_size=3))
+    try:
+        changed, where = patch_index(bytes(parts[0]), bytes(parts[1]), [], [*keys, (b"pci:v1d1x", b"m", 3)])
+    except KmodIndexError:
+        return
+    assert changed[:4] == index[:4] and len(where) % 4 == 0

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import peers, queries
+from bench.depmod import copy_tree
 from kmodkit.cli import main
 from kmodkit.core.alias import Pattern
-from kmodkit.depmod import Layout, generate
+from kmodkit.depmod import Layout, generate, write_files
 from kmodkit.installed import InstalledIndex
 from kmodkit.testing import ModuleBuilder, write_tree
 from tests.real.test_mutation import mutate
@@ -22,7 +26,6 @@ from tools import material
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from kmodkit import ScanResult
     from tests.real.conftest import Depmodded
@@ -97,6 +100,51 @@ def test_the_command_writes_the_same_with_two_processes_and_a_cache(
         given = {path.name for path in bookworm.modules.glob("modules.*")}
         real = {path.name: path.read_bytes() for path in directory.glob("modules.*") if path.name not in given}
         assert [name for name, data in real.items() if (out / name).read_bytes() != data] == []
+
+
+def test_runs_that_go_on_write_what_depmod_does(
+    bookworm: Kernel, depmodded: Depmodded, trixie_tool: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    """Modules from outside of the kernel come, change and go, some of them in need of the kernel's."""
+    root = depmodded(bookworm, trixie_tool("depmod"))
+    # Beside it, as links reach no other file system.
+    with tempfile.TemporaryDirectory(dir=root.parent) as scratch:
+        copy = copy_tree(root, Path(scratch, "root"))
+        directory = index_directory(bookworm, copy)
+        extra = directory / "updates/dkms"
+        extra.mkdir(parents=True)
+        steps: list[dict[str, ModuleBuilder | None]] = [
+            {},
+            {
+                "zfs": ModuleBuilder(
+                    "zfs", aliases=["fs-zfs", "devname:zfs", "char-major-10-249"], softdeps=["pre: spl"]
+                )
+            },
+            {"e1000e": ModuleBuilder("e1000e", aliases=["pci:v00008086d*sv*sd*bc*sc*i*"], undefined=["printk"])},
+            {
+                "mine": ModuleBuilder(
+                    "mine", undefined=["mdiobus_register", "usb_register_driver"], weakdeps=["snd"]
+                )
+            },
+            {"mine": ModuleBuilder("mine", undefined=["ptp_clock_register"]), "zfs": None},
+            {"mine": None},
+        ]
+        for number, step in enumerate(steps):
+            for name, module in step.items():
+                if module is None:
+                    (extra / f"{name}.ko").unlink()
+                else:
+                    module.write(extra)
+            time.sleep(0.1)
+            found = generate(directory, cache=tmp_path / "cache", previous=directory)
+            # A second e1000e takes the first one's place, in the midst of all.
+            assert (found.changed is not None) is (number not in (0, 2))
+            write_files(directory, found.files)
+            ours = {name: (directory / name).read_bytes() for name in found.files}
+            assert ours == found.files
+            words = ["-b", str(copy), "-C", "/dev/null", bookworm.release]
+            subprocess.run([*trixie_tool("depmod"), *words], check=True)
+            assert [name for name, data in ours.items() if (directory / name).read_bytes() != data] == []
 
 
 def machine_release() -> int:
