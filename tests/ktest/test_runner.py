@@ -138,6 +138,7 @@ def test_panic_is_lost_not_done(guest: Machine) -> None:
     with pytest.raises(KtestLostError, match="kernel panic: sysrq triggered crash") as caught:
         guest.run(python(f"print('before'); {PANIC}"))
     assert b"Kernel panic" in caught.value.console
+    assert "Kernel panic - not syncing: sysrq triggered crash" in caught.value.__notes__[0]
     assert caught.value.output == b"before\n"
 
 

@@ -28,6 +28,7 @@ MEMORY_FILE: Final = "memory"
 """The name of a snapshot's memory in its directory."""
 
 _STATE: Final = "state"
+_SHOWN: Final = 3000  # bytes of the console in tracebacks: what a panic prints
 _FACTS: Final = "facts.json"
 
 
@@ -218,6 +219,9 @@ class Machine:
         error.console = self.qemu.console
         if self._process is not None:
             error.output = self._process.output
+        tail = error.console[-_SHOWN:].decode(errors="replace").replace("\r", "").strip()
+        if tail:
+            error.add_note(f"the guest's console ended in:\n{tail}")  # tracebacks and pytest show it
         return error
 
     def _boot(self) -> None:
