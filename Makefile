@@ -1,7 +1,7 @@
 # make demo   sets up and runs the main job on real input
 # make test   sets up and runs every test; .ci/run calls it with nothing optional
 # make check  the quick one for every edit, once `make test` or `make setup` has run
-# make bench  speed beside kmod's own tools (QUICK=1: under two minutes)
+# make bench  speed beside kmod's own tools (QUICK=1: under two minutes; COMPARE=FILE: beside an earlier run's JSON)
 
 PYTHON ?= python3
 VENV := .venv
@@ -60,7 +60,8 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@sh tools/system-packages test
-	$(BIN)/python -m bench $(if $(QUICK),--quick)
+	$(BIN)/python -m bench $(if $(QUICK),--quick) --json $(or $(JSON),bench/build/results.json) \
+	  $(if $(COMPARE),--compare $(COMPARE))
 
 # protoc of a fixed version, in an environment of its own: generated code asks for a runtime at least as new.
 proto:
