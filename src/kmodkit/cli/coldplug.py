@@ -30,7 +30,7 @@ class Words:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("--sys", metavar="DIR", default="/sys", help="where sysfs is (default: /sys)")
+    parser.add_argument("--sys", metavar="DIR", help="where sysfs is (default: /sys)")
     modules.add_arguments(parser)
 
 
@@ -40,14 +40,13 @@ def plain_words(words: Sequence[str]) -> Words | None:
     operands = read_plain(found, words, _FLAGS, _WITH_VALUE)
     if operands is None or operands or (found.meta is not None and found.tree is not None):
         return None
-    found.sys = "/sys" if found.sys is None else found.sys
     return found
 
 
 def run(args: argparse.Namespace | Words) -> int:
     """Load what the devices need, or with ``--dry-run`` print the plan."""
     manager = modules.open_manager(args)
-    sys = args.sys or "/sys"
+    sys = "/sys" if args.sys is None else args.sys
     if args.dry_run:
         from kmodkit.kernel.uevents import read_modaliases
 

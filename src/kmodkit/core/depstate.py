@@ -43,19 +43,16 @@ _CRC: Final = Struct("<I")
 
 
 class Fact:
-    """One module: its path and name, the state of its file, its ``.modinfo``, what it exports and needs directly.
+    """One module: its path and name, its ``.modinfo``, whether it exports symbols, and what it needs directly.
 
     ``needs`` are positions of modules further up.
     """
 
-    __slots__ = ("exports", "modinfo", "name", "needs", "path", "state")
+    __slots__ = ("exports", "modinfo", "name", "needs", "path")
 
-    def __init__(
-        self, path: bytes, name: bytes, state: bytes, modinfo: bytes, *, exports: bool, needs: Sequence[int]
-    ) -> None:
+    def __init__(self, path: bytes, modinfo: bytes, *, exports: bool, needs: Sequence[int]) -> None:
         self.path = path
-        self.name = name
-        self.state = state
+        self.name = module_name(path)
         self.modinfo = modinfo
         self.exports = exports
         self.needs = needs
@@ -65,8 +62,8 @@ class State:
     """A run: ``inputs`` says what else it was made from, ``outputs`` has the digest of each file that it made.
 
     ``paths`` and ``states`` are those of all modules in their order; ``direct`` has the positions of the modules
-    that each needs directly; ``tail`` are the last of them, at most `MOST`, as pairs of a ``.modinfo`` and a byte
-    that is not zero where the module exports something; ``places`` is as for `patch_index`, by the file's name.
+    that each needs directly; ``tail`` are the last of them, at most `MOST`, as pairs of a ``.modinfo`` and whether
+    the module exports something; ``places`` is as for `patch_index`, by the file's name.
     """
 
     __slots__ = ("direct", "inputs", "outputs", "paths", "places", "states", "tail")
@@ -134,7 +131,7 @@ class State:
                 {name.decode(): digest for name, digest in zip(pairs[::2], pairs[1::2], strict=True)},
                 dict(zip(PATCHED, unpack(places), strict=True)),
             )
-        except (ValueError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise CacheError(f"not as it was written: {error}") from error
 
     def first_change(self, paths: Sequence[bytes], states: bytes) -> int | None:
@@ -167,7 +164,10 @@ def changed_files(
     start = len(before.paths) - len(before.tail)
     if first < start or len(after) > MOST:
         return None
-    gone = [_old_fact(before, at, *before.tail[at - start]) for at in range(first, len(before.paths))]
+    gone = [
+        Fact(before.paths[at], modinfo, exports=exports, needs=before.direct[at])
+        for at, (modinfo, exports) in enumerate(before.tail[first - start :], first)
+    ]
     if any(fact.exports for fact in (*gone, *after)):
         return None
     log = Messages()
@@ -217,12 +217,6 @@ def _dependencies(
     gone = [(module_name(before.paths[at]), line, at) for at, line in enumerate(old) if at not in same]
     come = [(module_name(paths[at]), line, at) for at, line in enumerate(lines) if at not in same]
     return gone, come, b"".join([line + b"\n" for line in lines])
-
-
-def _old_fact(before: State, at: int, modinfo: bytes, exports: bool) -> Fact:  # noqa: FBT001 - as it is kept
-    path = before.paths[at]
-    state = before.states[STATE.size * at : STATE.size * (at + 1)]
-    return Fact(path, module_name(path), state, modinfo, exports=exports, needs=before.direct[at])
 
 
 class _Brought:

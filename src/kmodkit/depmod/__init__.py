@@ -6,11 +6,11 @@ What is computed is in `kmodkit.core.depfiles`.
 
 from __future__ import annotations
 
-import gc
 import os
 
 from kmodkit.core.deplines import Messages, sort_paths
 from kmodkit.depmod.finding import Lists, find_modules, relative_path
+from kmodkit.kernel.collector import without_collector
 from kmodkit.kernel.opening import DEFAULT_MAX_SIZE
 
 TYPE_CHECKING = False  # as in `kmodkit.errors`
@@ -94,6 +94,7 @@ class Checks:
     show: bool = False
 
 
+@without_collector
 def generate(
     directory: str | os.PathLike[str],
     *,
@@ -118,34 +119,28 @@ def generate(
     Raises FileError where the directory or a list in it cannot be read, CyclesError where modules need each other,
     and KmodIndexError for an alias that no index can hold.
     """
-    enabled = gc.isenabled()
-    gc.disable()  # see `kmodkit.kernel.collector`
-    try:
-        root = os.fspath(directory)
-        log, late = Messages(), Messages()
-        found = (
-            find_modules(root, config, log)
-            if paths is None
-            else list(dict.fromkeys(relative_path(root, path) for path in paths))
-        )
-        lists = Lists(root, log, late)
-        newest = layout is None or layout.value == "34"
-        ordered = sort_paths(found, lists.lines(root, log), last=not newest)
-        run = None
-        if cache is not None and newest and (checks is None or checks == Checks()):
-            from kmodkit.depmod.again import Run
+    root = os.fspath(directory)
+    log, late = Messages(), Messages()
+    found = (
+        find_modules(root, config, log)
+        if paths is None
+        else list(dict.fromkeys(relative_path(root, path) for path in paths))
+    )
+    lists = Lists(root, log, late)
+    newest = layout is None or layout.value == "34"
+    ordered = sort_paths(found, lists.lines(root, log), last=not newest)
+    run = None
+    if cache is not None and newest and (checks is None or checks == Checks()):
+        from kmodkit.depmod.again import Run
 
-            run = Run(f"{os.fspath(cache)}.state", root, ordered, lists)
-            # What there was to say is said again by every run, so such a run is made in full.
-            if previous is not None and not (log.lines or late.lines):
-                kept = run.refresh(os.fspath(previous), max_size)
-                if kept is not None:
-                    files, changed, opened = kept
-                    return Generated(files, (), len(ordered), opened, changed)
-        from kmodkit.depmod.full import Work, generate_all
+        run = Run(f"{os.fspath(cache)}.state", root, ordered, lists)
+        # What there was to say is said again by every run, so such a run is made in full.
+        if previous is not None and not (log.lines or late.lines):
+            kept = run.refresh(os.fspath(previous), max_size)
+            if kept is not None:
+                files, changed, opened = kept
+                return Generated(files, (), len(ordered), opened, changed)
+    from kmodkit.depmod.full import Work, generate_all
 
-        work = Work(root, ordered, lists, checks or Checks(), layout, run)
-        return generate_all(work, log, late, cache=cache, jobs=jobs, max_size=max_size)
-    finally:
-        if enabled:
-            gc.enable()
+    work = Work(root, ordered, lists, checks or Checks(), layout, run)
+    return generate_all(work, log, late, cache=cache, jobs=jobs, max_size=max_size)

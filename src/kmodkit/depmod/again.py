@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 
-from kmodkit.core.deplines import module_name
 from kmodkit.core.depstate import MOST, NO_STATE, STATE, Fact, State, changed_files, digest
 from kmodkit.depmod.finding import whole_path
 from kmodkit.errors import CacheError, FileError, FormatError
@@ -113,8 +112,7 @@ class Run:
             values = index.get(b"symbol:" + need.removeprefix(b"."))
             if values:
                 needs[values[-1][0]] = None
-        state = self.states[STATE.size * at : STATE.size * (at + 1)]
-        return Fact(path, module_name(path), state, found.modinfo, exports=bool(found.exports), needs=list(needs))
+        return Fact(path, found.modinfo, exports=bool(found.exports), needs=list(needs))
 
 
 def _states(root: str, paths: Sequence[bytes]) -> bytes:
